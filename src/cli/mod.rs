@@ -1,0 +1,8 @@
+//! Subcommands.
+
+use std::process::ExitCode;
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    ExitCode::FAILURE
+}

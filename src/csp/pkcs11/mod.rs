@@ -1,0 +1,1 @@
+//! Adapter of the CSP port to any PKCS#11 module, through `cryptoki`.

@@ -1,0 +1,27 @@
+//! The words of the house as types.
+//!
+//! Invariant: plain values only; no bytes formats, no I/O, nothing that waits. A value of one of
+//! these types has been checked when it was made, so no room below checks it again.
+
+mod algorithm;
+mod client_serial;
+mod clock;
+mod counters;
+mod ids;
+mod process;
+mod secret;
+mod serial_number;
+mod users;
+
+pub use algorithm::{Curve, Hash, SignatureAlgorithm};
+pub use client_serial::{CLIENT_SERIAL_LEN_MAX, ClientSerial, ClientSerialError};
+pub use clock::{Clock, Entropy, SeTime, SeTimeError};
+pub use counters::{COUNTER_MAX, Revision, SignatureCounter, TransactionNumber};
+pub use ids::{ClientId, ExportId, IdError, OrganizationId, SessionId, TransactionId, TssId};
+pub use process::{PROCESS_TYPE_LEN_MAX, ProcessData, ProcessType, ProcessTypeError};
+pub use secret::Secret;
+pub use serial_number::{SerialNumber, SerialNumberError};
+pub use users::{Environment, LogFormat, Role};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,8 @@
-//! (room under construction)
+//! From the HTTP dialect's `schema` to processType and processData, and QR texts both ways.
+//!
+//! Invariant: no keys, no database, no clock. What a till sends becomes a [`Schema`] once, at the
+//! door; the rules and the ledger only carry it.
+
+mod schema;
+
+pub use schema::{ABORTED_RECEIPT, Schema, SchemaForm};

@@ -1,1 +1,42 @@
-//! (room under construction)
+//! The append-only log and everything else that is stored.
+//!
+//! Invariant: what was acknowledged is never lost, changed or doubled. No PKCS#11, no HTTP, no rules.
+//! One schema and one set of queries on SQLite and PostgreSQL; what differs stands in one file per
+//! backend. Deliberately absent: any way to change or delete a log message.
+//!
+//! Two sides: [`lane`] is what signing uses (lock, load, commit), [`Store`] is everything else.
+
+pub mod lane;
+mod rows;
+
+pub use lane::{
+    Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
+};
+pub use rows::{
+    ApiKey, ApiKeyStatus, CaCertificate, CaRole, ClientFilter, ClientRow, CounterBounds,
+    ExportFilter, ExportRow, ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow,
+    Page, PreparedDevice, Selection, Session, TokenSecret, TransactionFilter, TransactionRow,
+    TssFilter, TssRow,
+};
+
+/// Why the ledger did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database is not reachable or too busy now; try again.
+    #[error("the ledger could not {action}")]
+    Unavailable {
+        /// What was to be done.
+        action: &'static str,
+        /// The database's answer.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is stored does not make sense; a person has to look.
+    #[error("the ledger holds damaged data: {0}")]
+    Damaged(String),
+    /// Refused at start: settings under which "durable" would not be true.
+    #[error("{0}")]
+    Unsafe(String),
+    /// A row with this identity exists already.
+    #[error("{0} exists already")]
+    Exists(&'static str),
+}

@@ -1,1 +1,45 @@
-//! (room under construction)
+//! The signing lanes: batch commands, run `sma` → `csp` → `ledger`, answer; recover.
+//!
+//! Invariant: sign → commit → tell. A signature that was not durably committed never leaves this room,
+//! and a batch whose commit failed or has an unknown outcome is finished with the same bytes before
+//! anything new is signed for its TSSs (design decision 1). Deliberately absent: HTTP types, async.
+
+use crate::sma::{Caller, Command, Outcome, Rejection, SeError};
+use crate::terms::TssId;
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningError {
+    /// The caller broke a rule; nothing was signed.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// Signed and kept, and then this is the answer.
+    #[error(transparent)]
+    Told(#[from] SeError),
+    /// Not now; the same call again is safe.
+    #[error("signing is not possible at the moment: {reason}")]
+    Unavailable {
+        /// For the operator's log and the caller's message.
+        reason: &'static str,
+        /// Seconds after which another try makes sense.
+        retry_after_s: u32,
+    },
+    /// Our bug or damaged data; this TSS stops signing until a person looks.
+    #[error("the TSS stopped signing because {reason}")]
+    Broken {
+        /// What does not fit.
+        reason: &'static str,
+    },
+}
+
+/// Receives the answer of a command, on a lane's thread; must not block.
+pub type Reply = Box<dyn FnOnce(Result<Outcome, SigningError>) + Send>;
+
+/// Takes commands for any TSS. Shared by all doors.
+pub trait Submit: Send + Sync {
+    /// Queues the command in the lane of its TSS. `reply` is called exactly once, at once if the lane
+    fn submit(&self, tss: TssId, caller: Caller, command: Command, reply: Reply);
+
+    /// Per token: its label, and whether its canary signed when last asked.
+    fn token_health(&self) -> Vec<(String, bool)>;
+}

@@ -1,0 +1,123 @@
+//! The port that signing lanes use: lock, load, commit.
+
+use super::LedgerError;
+use crate::csp::KeyPair;
+use crate::sma::{Needs, Slice};
+use crate::terms::{
+    ClientId, ClientSerial, Revision, SeTime, SignatureCounter, TransactionNumber, TssId,
+};
+use std::collections::BTreeMap;
+
+/// What a lane needs of the ledger.
+///
+/// Contract, proven for every adapter by `tests/it/contract/ledger.rs`:
+/// - between `lock` and the end of the `Held` no other lane, thread, process or node can commit for the
+///   locked TSSs; rows are locked in id order; waiting for a lock is bounded;
+/// - `Ok` of `commit` means every message and every state of the batch survives a power cut;
+/// - `RolledBack` means nothing of it is there and nothing will be; `Unknown` means all or nothing is
+///   there, and only a look can tell;
+/// - a batch whose expected counters do not match what is stored is rolled back (`RolledBack`), and a
+///   message `(TSS, signature counter)` that exists is never replaced, not even by equal bytes.
+pub trait LaneLedger: Send {
+    /// Locks these TSSs and loads what the needs name. A TSS that does not exist is loaded as a slice
+    /// without `tss`; the right to create it is part of the lock.
+    fn lock(&mut self, needs: &BTreeMap<TssId, Needs>) -> Result<Box<dyn Held + '_>, LedgerError>;
+
+    /// The stored message with this counter. Used after an unknown outcome, outside any lock.
+    fn message(
+        &mut self,
+        tss: TssId,
+        counter: SignatureCounter,
+    ) -> Result<Option<Vec<u8>>, LedgerError>;
+}
+
+/// Locked TSSs. Dropping it releases the locks and commits nothing.
+pub trait Held {
+    /// Takes the loaded state out.
+    fn take_loaded(&mut self) -> BTreeMap<TssId, LoadedTss>;
+
+    /// Writes the batch in one durable commit and releases the locks.
+    fn commit(self: Box<Self>, batch: &Batch) -> Result<(), CommitError>;
+}
+
+/// One TSS as loaded.
+#[derive(Clone, Debug)]
+pub struct LoadedTss {
+    /// The part of its state that was asked for.
+    pub slice: Slice,
+    /// Its key, or the key of `slice.free_device`; `None` when there is neither.
+    pub key: Option<KeyPair>,
+}
+
+/// Everything that one commit writes.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// One entry per TSS that changes.
+    pub entries: Vec<TssBatch>,
+}
+
+/// What one commit writes for one TSS.
+#[derive(Clone, Debug)]
+pub struct TssBatch {
+    /// Which TSS.
+    pub tss: TssId,
+    /// Signature counter that must be stored before; `None` for a TSS that this batch creates (its
+    /// device must still be free).
+    pub expected_counter: Option<SignatureCounter>,
+    /// State after the batch; `slice.changed` names what to write.
+    pub slice: Slice,
+    /// New messages, in counter order. Their counters follow `expected_counter` without gap.
+    pub messages: Vec<SignedMessage>,
+}
+
+/// A signed log message as it will be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedMessage {
+    /// Its number.
+    pub signature_counter: SignatureCounter,
+    /// Its time.
+    pub log_time: SeTime,
+    /// Its name in exports.
+    pub file_name: String,
+    /// What kind of message, with the columns that exports filter by.
+    pub kind: SignedKind,
+    /// The exact bytes; every other column can be rebuilt from them.
+    pub der: Vec<u8>,
+}
+
+/// Kind of a signed message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignedKind {
+    /// Transaction log.
+    Transaction {
+        /// Number of the transaction.
+        number: TransactionNumber,
+        /// Step.
+        revision: Revision,
+        /// Client that made it.
+        client: ClientId,
+        /// Its serial number as signed.
+        client_serial: ClientSerial,
+    },
+    /// System log.
+    System,
+    /// Audit log.
+    Audit,
+}
+
+/// Why a commit did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing of it is there and nothing will be.
+    #[error("the ledger refused the batch")]
+    RolledBack {
+        /// The database's answer.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// All or nothing is there; look before signing anything else.
+    #[error("it is not known whether the ledger took the batch")]
+    Unknown {
+        /// The database's answer.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -47,7 +47,7 @@ fn decide_function(slice: &Slice, context: &Context<'_>, command: &Command) -> D
         return lifecycle::assign(slice, context, new);
     }
     let tss = slice.tss.as_ref().ok_or(Rejection::TssNotFound)?;
-    if tss.organization != context.caller.organization {
+    if !tss.belongs_to(&context.caller) {
         return Err(Rejection::TssNotFound);
     }
     match command {
@@ -149,6 +149,13 @@ fn merge_metadata(
         vec![Step::unsigned(vec![change])]
     };
     Ok((steps, Ok(answer)))
+}
+
+impl Tss {
+    /// Nobody else may learn that it exists.
+    pub fn belongs_to(&self, caller: &Caller) -> bool {
+        self.organization == caller.organization && self.environment == caller.environment
+    }
 }
 
 /// A defective TSS takes no writes at all.

@@ -5,7 +5,9 @@ use super::state::{
     Client, ClientState, CredentialDigest, Slice, Transaction, TransactionStep, Tss, TssState,
 };
 use crate::asn1::{Content, Header, Origin, SystemEvent};
-use crate::terms::{ClientId, SeTime, SessionId, SignatureCounter, TransactionNumber};
+use crate::terms::{
+    ClientId, ClockStep, Revision, Role, SeTime, SessionId, SignatureCounter, TransactionNumber,
+};
 
 /// One fact to record, and the message that testifies to it, if it is one that is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,18 +64,7 @@ pub struct StampedMessage {
     /// What it says.
     pub content: Content,
     /// The transaction step that wants the signature, if any.
-    pub transaction_step: Option<(TransactionNumber, crate::terms::Revision)>,
-}
-
-/// A correction of the clock (rule Z-8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockStep {
-    /// Counts up within a process.
-    pub sequence: u64,
-    /// Time just before the correction.
-    pub before: SeTime,
-    /// Time just after it.
-    pub after: SeTime,
+    pub transaction_step: Option<(TransactionNumber, Revision)>,
 }
 
 /// The message a TSS owes after a correction of its clock, before it signs anything else.
@@ -94,7 +85,7 @@ impl Step {
     pub fn signed(
         event: SystemEvent,
         origin: Origin,
-        triggered_by: Option<crate::terms::Role>,
+        triggered_by: Option<Role>,
         changes: Vec<Change>,
     ) -> Self {
         Self {

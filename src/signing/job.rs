@@ -5,8 +5,10 @@ use crate::sma::{Caller, Command, Outcome};
 use crate::terms::TssId;
 
 /// Told to a caller whose command was dropped on the way: shutdown, or a panic in the lane.
-const DROPPED: SigningError =
-    SigningError::Unavailable { reason: "the signing lane was interrupted", retry_after_s: 1 };
+const DROPPED: SigningError = SigningError::Unavailable {
+    reason: "the signing lane was interrupted",
+    retry_after_s: 1,
+};
 
 /// A command with its caller.
 pub(super) struct Job {

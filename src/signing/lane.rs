@@ -40,8 +40,16 @@ impl Lane {
             Err(error) => return refuse_all(jobs, &unavailable(&error)),
         };
         let loaded = held.take_loaded();
-        let time = BatchTime { now: self.clock.now(), step: self.clock.last_step() };
-        let rounds = Rounds { loaded, rules: &self.rules, time, seen: &self.clock_steps_seen };
+        let time = BatchTime {
+            now: self.clock.now(),
+            step: self.clock.last_step(),
+        };
+        let rounds = Rounds {
+            loaded,
+            rules: &self.rules,
+            time,
+            seen: &self.clock_steps_seen,
+        };
         let planned = rounds.decide_all(jobs);
         let signed = sign_all(planned, &self.tokens, self.settings.hsm_timeout_ms);
         let (kept, again) = rounds.drop_failed(signed);
@@ -80,7 +88,10 @@ impl Lane {
 fn needs_of(jobs: &[Job]) -> BTreeMap<TssId, Needs> {
     let mut needs = BTreeMap::<TssId, Needs>::new();
     for job in jobs {
-        needs.entry(job.tss).or_default().add(&job.caller, &job.command);
+        needs
+            .entry(job.tss)
+            .or_default()
+            .add(&job.caller, &job.command);
     }
     needs
 }
@@ -103,7 +114,10 @@ struct Rounds<'a> {
 
 impl Rounds<'_> {
     fn decide_all(&self, jobs: Vec<Job>) -> Vec<PlannedTss> {
-        by_tss(jobs).into_iter().filter_map(|(tss, jobs)| self.decide(tss, jobs)).collect()
+        by_tss(jobs)
+            .into_iter()
+            .filter_map(|(tss, jobs)| self.decide(tss, jobs))
+            .collect()
     }
 
     /// `None` (jobs answered) for a TSS that the ledger did not load, which its contract excludes.
@@ -155,17 +169,26 @@ fn sign_all(
 ) -> Vec<SignedTss> {
     let mut work = BTreeMap::<String, (Vec<(usize, usize)>, Vec<(KeyPair, Vec<u8>)>)>::new();
     for (at, tss) in planned.iter().enumerate() {
-        let (Some(token), Some(key)) = (&tss.token, &tss.key) else { continue };
+        let (Some(token), Some(key)) = (&tss.token, &tss.key) else {
+            continue;
+        };
         let (places, digests) = work.entry(token.clone()).or_default();
         for (number, message) in tss.messages.iter().enumerate() {
             places.push((at, number));
             digests.push((key.clone(), message.digest.clone()));
         }
     }
-    let mut signed: Vec<_> =
-        planned.into_iter().map(|planned| SignedTss { planned, failure: None }).collect();
+    let mut signed: Vec<_> = planned
+        .into_iter()
+        .map(|planned| SignedTss {
+            planned,
+            failure: None,
+        })
+        .collect();
     for (token, (places, digests)) in work {
-        let Some(token) = tokens.get(&token) else { continue };
+        let Some(token) = tokens.get(&token) else {
+            continue;
+        };
         for ((at, number), result) in places.into_iter().zip(token.sign_all(digests, timeout_ms)) {
             if let Some(tss) = signed.get_mut(at) {
                 tss.take(number, result);
@@ -189,7 +212,11 @@ impl SignedTss {
     }
 
     fn signed_count(&self) -> usize {
-        self.planned.messages.iter().take_while(|message| !message.signature.is_empty()).count()
+        self.planned
+            .messages
+            .iter()
+            .take_while(|message| !message.signature.is_empty())
+            .count()
     }
 
     /// Answers or puts aside the jobs whose messages were not all signed; returns the others, and the
@@ -210,7 +237,11 @@ impl SignedTss {
                 job.answer.send(Err(answer.to_error()));
             }
         }
-        let signatures = self.planned.messages.into_iter().map(|message| message.signature);
+        let signatures = self
+            .planned
+            .messages
+            .into_iter()
+            .map(|message| message.signature);
         (id, before, signatures.take(signed_count).collect())
     }
 }
@@ -225,7 +256,10 @@ enum FailureAnswer {
 impl FailureAnswer {
     const fn to_error(self) -> SigningError {
         match self {
-            Self::Later(reason) => SigningError::Unavailable { reason, retry_after_s: 2 },
+            Self::Later(reason) => SigningError::Unavailable {
+                reason,
+                retry_after_s: 2,
+            },
             Self::Never(reason) => SigningError::Broken { reason },
         }
     }
@@ -235,7 +269,10 @@ impl FailureAnswer {
 fn failure_answer(tss: TssId, error: Option<&CspError>) -> (FailureAnswer, bool) {
     let Some(error) = error else {
         tracing::error!(tss.id = %tss, "TSS {tss}: its token is not configured here");
-        return (FailureAnswer::Later("the token of the TSS is not available here"), false);
+        return (
+            FailureAnswer::Later("the token of the TSS is not available here"),
+            false,
+        );
     };
     tracing::error!(tss.id = %tss, error = %chain(error), "TSS {tss}: log message not signed");
     match error {
@@ -244,18 +281,22 @@ fn failure_answer(tss: TssId, error: Option<&CspError>) -> (FailureAnswer, bool)
         }
         CspError::Busy { .. } => (FailureAnswer::Later("the token is busy"), true),
         CspError::DeviceGone { .. } => (FailureAnswer::Later("the token is not reachable"), false),
-        CspError::PinRefused { .. } => {
-            (FailureAnswer::Later("the token does not accept its PIN"), false)
-        }
-        CspError::KeyMissing { .. } => {
-            (FailureAnswer::Later("the token does not show the key"), false)
-        }
-        CspError::NotSupported { .. } => {
-            (FailureAnswer::Later("the token cannot make this signature"), false)
-        }
-        CspError::WrongKey { .. } => {
-            (FailureAnswer::Never("its key in the token is not the expected one"), false)
-        }
+        CspError::PinRefused { .. } => (
+            FailureAnswer::Later("the token does not accept its PIN"),
+            false,
+        ),
+        CspError::KeyMissing { .. } => (
+            FailureAnswer::Later("the token does not show the key"),
+            false,
+        ),
+        CspError::NotSupported { .. } => (
+            FailureAnswer::Later("the token cannot make this signature"),
+            false,
+        ),
+        CspError::WrongKey { .. } => (
+            FailureAnswer::Never("its key in the token is not the expected one"),
+            false,
+        ),
     }
 }
 
@@ -281,15 +322,21 @@ fn gather(kept: Vec<PlannedTss>) -> (Batch, Vec<Told>) {
 }
 
 /// Told when a signed batch waits for its commit: the same call again will find it.
-pub(super) const NOT_KEPT: SigningError =
-    SigningError::Unavailable { reason: "the ledger did not confirm the commit", retry_after_s: 1 };
+pub(super) const NOT_KEPT: SigningError = SigningError::Unavailable {
+    reason: "the ledger did not confirm the commit",
+    retry_after_s: 1,
+};
 
 /// Answers every job with the same error.
 pub(super) fn refuse_all(jobs: Vec<Job>, error: &SigningError) {
     let again = |error: &SigningError| match error {
-        SigningError::Unavailable { reason, retry_after_s } => {
-            SigningError::Unavailable { reason, retry_after_s: *retry_after_s }
-        }
+        SigningError::Unavailable {
+            reason,
+            retry_after_s,
+        } => SigningError::Unavailable {
+            reason,
+            retry_after_s: *retry_after_s,
+        },
         SigningError::Broken { reason } => SigningError::Broken { reason },
         SigningError::Rejected(rejection) => SigningError::Rejected(rejection.clone()),
         SigningError::Told(told) => SigningError::Told(told.clone()),
@@ -303,12 +350,13 @@ pub(super) fn refuse_all(jobs: Vec<Job>, error: &SigningError) {
 pub(super) fn unavailable(error: &LedgerError) -> SigningError {
     tracing::error!(error = %chain(error), "the ledger did not let a lane work");
     match error {
-        LedgerError::Unavailable { .. } | LedgerError::Unsafe(_) => {
-            SigningError::Unavailable { reason: "the ledger is not available", retry_after_s: 1 }
-        }
-        LedgerError::Damaged(_) | LedgerError::Exists(_) => {
-            SigningError::Broken { reason: "the ledger holds damaged data" }
-        }
+        LedgerError::Unavailable { .. } | LedgerError::Unsafe(_) => SigningError::Unavailable {
+            reason: "the ledger is not available",
+            retry_after_s: 1,
+        },
+        LedgerError::Damaged(_) | LedgerError::Exists(_) => SigningError::Broken {
+            reason: "the ledger holds damaged data",
+        },
     }
 }
 

@@ -10,7 +10,9 @@ use crate::terms::{Clock, TssId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -30,7 +32,12 @@ pub struct LaneSettings {
 
 impl Default for LaneSettings {
     fn default() -> Self {
-        Self { lanes_per_token: 2, queue_len_max: 1024, batch_len_max: 256, hsm_timeout_ms: 5000 }
+        Self {
+            lanes_per_token: 2,
+            queue_len_max: 1024,
+            batch_len_max: 256,
+            hsm_timeout_ms: 5000,
+        }
     }
 }
 
@@ -81,8 +88,13 @@ impl Lanes {
                 decided_anew: VecDeque::new(),
             };
             let (sender, receiver) = sync_channel(settings.queue_len_max);
-            threads.push(spawn(format!("lane-{}", lanes.len()), move || run(lane, &receiver))?);
-            lanes.push(LaneHandle { token, queue: Arc::new(Mutex::new(Some(sender))) });
+            threads.push(spawn(format!("lane-{}", lanes.len()), move || {
+                run(lane, &receiver)
+            })?);
+            lanes.push(LaneHandle {
+                token,
+                queue: Arc::new(Mutex::new(Some(sender))),
+            });
         }
         let token_of = Arc::new(RwLock::new(HashMap::new()));
         let (sender, receiver) = sync_channel(settings.queue_len_max);
@@ -92,7 +104,9 @@ impl Lanes {
             tokens: Arc::clone(&tokens),
             token_of: Arc::clone(&token_of),
         };
-        threads.push(spawn("lane-router".to_owned(), move || router.run(&receiver))?);
+        threads.push(spawn("lane-router".to_owned(), move || {
+            router.run(&receiver)
+        })?);
         Ok(Self {
             lanes,
             tokens,
@@ -120,8 +134,19 @@ impl Lanes {
 impl Submit for Lanes {
     fn submit(&self, tss: TssId, caller: Caller, command: Command, reply: Reply) {
         let answer = AnswerOnce::new(reply);
-        let job = Job { tss, caller, command, answer, tried_before: false };
-        let known = self.token_of.read().unwrap_or_else(PoisonError::into_inner).get(&tss).cloned();
+        let job = Job {
+            tss,
+            caller,
+            command,
+            answer,
+            tried_before: false,
+        };
+        let known = self
+            .token_of
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&tss)
+            .cloned();
         match known {
             Some(token) => hand_over(&self.lanes, &token, job),
             // Finding the token may mean asking the ledger, which must not happen on this thread.
@@ -169,7 +194,10 @@ impl Router {
     /// do, since the device that it gets says where its key is.
     fn hand_over_new(&self, job: Job) {
         let environment = job.caller.environment;
-        let fitting = self.tokens.iter().find(|(_, token)| token.environment() == environment);
+        let fitting = self
+            .tokens
+            .iter()
+            .find(|(_, token)| token.environment() == environment);
         match fitting {
             Some((token, _)) => hand_over(&self.lanes, token, job),
             None => job.answer.send(Err(SigningError::Unavailable {
@@ -180,7 +208,10 @@ impl Router {
     }
 
     fn remember(&self, tss: TssId, token: String) {
-        let mut known = self.token_of.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .token_of
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if known.len() >= TOKENS_KNOWN_MAX {
             known.clear();
         }
@@ -199,13 +230,18 @@ fn lane_tokens(
         return vec![String::new()];
     }
     let lanes = settings.lanes_per_token.max(1);
-    tokens.keys().flat_map(|token| std::iter::repeat_n(token.clone(), lanes)).collect()
+    tokens
+        .keys()
+        .flat_map(|token| std::iter::repeat_n(token.clone(), lanes))
+        .collect()
 }
 
 /// `(token, hash(tss) mod lanes)`: one TSS, one lane, so that its commands stay in order.
 fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
-    let fitting: Vec<_> =
-        lanes.iter().filter(|lane| lane.token.is_empty() || lane.token == token).collect();
+    let fitting: Vec<_> = lanes
+        .iter()
+        .filter(|lane| lane.token.is_empty() || lane.token == token)
+        .collect();
     let mut hasher = DefaultHasher::new();
     job.tss.hash(&mut hasher);
     let count = u64::try_from(fitting.len()).unwrap_or(1).max(1);
@@ -221,9 +257,13 @@ fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
 
 /// A full lane says so now rather than timing out later.
 fn try_send(queue: &Option<SyncSender<Job>>, job: Job) {
-    let stopped =
-        SigningError::Unavailable { reason: "the server is shutting down", retry_after_s: 5 };
-    let Some(queue) = queue else { return job.answer.send(Err(stopped)) };
+    let stopped = SigningError::Unavailable {
+        reason: "the server is shutting down",
+        retry_after_s: 5,
+    };
+    let Some(queue) = queue else {
+        return job.answer.send(Err(stopped));
+    };
     match queue.try_send(job) {
         Ok(()) => {}
         Err(TrySendError::Full(job)) => job.answer.send(Err(SigningError::Unavailable {
@@ -259,7 +299,9 @@ fn run(mut lane: Lane, queue: &Receiver<Job>) {
     }
     guarded(&mut lane, |lane| drop(lane.finish_unfinished()));
     if !lane.unfinished.is_empty() {
-        tracing::error!("a signed batch could not be committed before the end; it was never released");
+        tracing::error!(
+            "a signed batch could not be committed before the end; it was never released"
+        );
     }
 }
 
@@ -271,11 +313,17 @@ fn guarded(lane: &mut Lane, work: impl FnOnce(&mut Lane)) {
     }
 }
 
-fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LedgerError> {
-    thread::Builder::new().name(name).spawn(work).map_err(|source| LedgerError::Unavailable {
-        action: "start a thread for a signing lane",
-        source: Box::new(source),
-    })
+fn spawn(
+    name: String,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, LedgerError> {
+    thread::Builder::new()
+        .name(name)
+        .spawn(work)
+        .map_err(|source| LedgerError::Unavailable {
+            action: "start a thread for a signing lane",
+            source: Box::new(source),
+        })
 }
 
 fn join(thread: JoinHandle<()>) {

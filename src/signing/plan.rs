@@ -69,7 +69,9 @@ pub(super) fn plan(
         jobs: Vec::with_capacity(jobs.len()),
     };
     // A TSS that comes into being now has never seen the clock before its correction.
-    let mut owed = time.step.filter(|step| known.is_some() && step.sequence > clock_step_seen);
+    let mut owed = time
+        .step
+        .filter(|step| known.is_some() && step.sequence > clock_step_seen);
     for job in jobs {
         let answer = match sma::decide(&planned.slice, &job.caller, &job.command, rules, time.now) {
             Plan::Refuse(rejection) => Err(rejection.into()),
@@ -78,7 +80,11 @@ pub(super) fn plan(
                 .and_then(|()| answer.map_err(SigningError::from)),
         };
         let messages = planned.messages.len();
-        planned.jobs.push(DecidedJob { job, answer, messages });
+        planned.jobs.push(DecidedJob {
+            job,
+            answer,
+            messages,
+        });
     }
     planned
 }
@@ -100,7 +106,11 @@ impl PlannedTss {
     }
 
     fn require_clock(&self, now: SeTime) -> Result<(), SigningError> {
-        let last = self.slice.tss.as_ref().map_or(SeTime::UNSET, |tss| tss.last_se_time);
+        let last = self
+            .slice
+            .tss
+            .as_ref()
+            .map_or(SeTime::UNSET, |tss| tss.last_se_time);
         let behind_s = last.unix_seconds() - now.unix_seconds();
         if behind_s <= CLOCK_BEHIND_S_MAX {
             return Ok(());
@@ -116,13 +126,22 @@ impl PlannedTss {
     }
 
     fn record(&mut self, step: &Step, now: SeTime) -> Result<(), SigningError> {
-        let Some(stamped) = self.slice.record(step, now) else { return Ok(()) };
+        let Some(stamped) = self.slice.record(step, now) else {
+            return Ok(());
+        };
         let signed_bytes = to_be_signed(&stamped.header, &stamped.content).map_err(|error| {
             tracing::error!(tss.id = %self.tss, %error, "TSS {}: message not encoded", self.tss);
-            SigningError::Broken { reason: "a log message could not be encoded" }
+            SigningError::Broken {
+                reason: "a log message could not be encoded",
+            }
         })?;
         let digest = digest(stamped.header.algorithm.hash(), &signed_bytes)?;
-        self.messages.push(PlannedMessage { stamped, signed_bytes, digest, signature: Vec::new() });
+        self.messages.push(PlannedMessage {
+            stamped,
+            signed_bytes,
+            digest,
+            signature: Vec::new(),
+        });
         Ok(())
     }
 
@@ -133,7 +152,11 @@ impl PlannedTss {
 
     /// Only the answers.
     pub fn into_told(self) -> Told {
-        Told { tss: self.tss, jobs: self.jobs, slice: self.slice }
+        Told {
+            tss: self.tss,
+            jobs: self.jobs,
+            slice: self.slice,
+        }
     }
 
     /// What to write, and what may be told once it is written. Every message must have its signature.
@@ -164,7 +187,9 @@ impl Told {
     pub fn release(self) {
         for decided in self.jobs {
             let result = decided.answer.and_then(|answer| {
-                let missing = SigningError::Broken { reason: "the answer is not in its own state" };
+                let missing = SigningError::Broken {
+                    reason: "the answer is not in its own state",
+                };
                 self.slice.outcome(answer).ok_or(missing)
             });
             decided.job.answer.send(result);
@@ -181,16 +206,24 @@ impl Told {
 
 /// Puts signature and signed bytes together, and hands the signature to the step that answers with it.
 fn keepable(slice: &mut Slice, message: PlannedMessage) -> Result<SignedMessage, SigningError> {
-    let broken = SigningError::Broken { reason: "a log message could not be put together" };
-    assert!(!message.signature.is_empty(), "a message without signature must never be kept");
+    let broken = SigningError::Broken {
+        reason: "a log message could not be put together",
+    };
+    assert!(
+        !message.signature.is_empty(),
+        "a message without signature must never be kept"
+    );
     let header = &message.stamped.header;
     let der = assemble(&message.signed_bytes, &message.signature).map_err(|_| broken)?;
-    let name = file_name(header, &message.stamped.content)
-        .map_err(|_| SigningError::Broken { reason: "a log message has no file name" })?;
+    let name = file_name(header, &message.stamped.content).map_err(|_| SigningError::Broken {
+        reason: "a log message has no file name",
+    })?;
     let kind = match (&message.stamped.content, message.stamped.transaction_step) {
         (Content::Transaction(_), Some(key)) => {
             let step = slice.steps.get_mut(&key);
-            let step = step.ok_or(SigningError::Broken { reason: "a transaction step is missing" })?;
+            let step = step.ok_or(SigningError::Broken {
+                reason: "a transaction step is missing",
+            })?;
             step.signature = message.signature;
             SignedKind::Transaction {
                 number: step.number,
@@ -200,7 +233,9 @@ fn keepable(slice: &mut Slice, message: PlannedMessage) -> Result<SignedMessage,
             }
         }
         (Content::Transaction(_), None) => {
-            return Err(SigningError::Broken { reason: "a transaction message has no step" });
+            return Err(SigningError::Broken {
+                reason: "a transaction message has no step",
+            });
         }
         (Content::System { .. }, _) => SignedKind::System,
         (Content::Audit { .. }, _) => SignedKind::Audit,
@@ -223,8 +258,9 @@ fn digest(algorithm: Hash, bytes: &[u8]) -> Result<Vec<u8>, SigningError> {
         Hash::Sha3_384 => MessageDigest::sha3_384(),
         Hash::Sha3_512 => MessageDigest::sha3_512(),
     };
-    let digest = hash(algorithm, bytes)
-        .map_err(|_| SigningError::Broken { reason: "a log message could not be hashed" })?;
+    let digest = hash(algorithm, bytes).map_err(|_| SigningError::Broken {
+        reason: "a log message could not be hashed",
+    })?;
     Ok(digest.to_vec())
 }
 

@@ -80,7 +80,9 @@ impl Lane {
             return;
         }
         let parts = batch.entries.iter().map(|entry| {
-            Arc::new(Batch { entries: vec![entry.clone()] })
+            Arc::new(Batch {
+                entries: vec![entry.clone()],
+            })
         });
         self.unfinished.extend(parts);
         self.unfinished.retain(|other| !Arc::ptr_eq(other, batch));
@@ -88,10 +90,16 @@ impl Lane {
 
     /// Looks what the ledger holds, under the lock, and commits the same bytes if it holds nothing.
     fn finish_once(&mut self, batch: &Batch) -> Result<Standing, SigningError> {
-        let needs: BTreeMap<TssId, Needs> =
-            batch.entries.iter().map(|entry| (entry.tss, Needs::default())).collect();
+        let needs: BTreeMap<TssId, Needs> = batch
+            .entries
+            .iter()
+            .map(|entry| (entry.tss, Needs::default()))
+            .collect();
         // Taking the lock also waits for a commit that may still be running in the database.
-        let mut held = self.ledger.lock(&needs).map_err(|error| unavailable(&error))?;
+        let mut held = self
+            .ledger
+            .lock(&needs)
+            .map_err(|error| unavailable(&error))?;
         let loaded = held.take_loaded();
         if stands_before(batch, &loaded) {
             return Ok(match held.commit(batch) {
@@ -109,7 +117,9 @@ impl Lane {
     /// The first message of each TSS decides, because a batch is kept as a whole or not at all.
     fn compare(&mut self, batch: &Batch) -> Result<Standing, SigningError> {
         for entry in &batch.entries {
-            let Some(first) = entry.messages.first() else { continue };
+            let Some(first) = entry.messages.first() else {
+                continue;
+            };
             let stored = self.ledger.message(entry.tss, first.signature_counter);
             let stored = stored.map_err(|error| unavailable(&error))?;
             if stored.as_deref() != Some(first.der.as_slice()) {
@@ -123,7 +133,9 @@ impl Lane {
 /// Whether every TSS stands where the batch expects it.
 fn stands_before(batch: &Batch, loaded: &BTreeMap<TssId, LoadedTss>) -> bool {
     batch.entries.iter().all(|entry| {
-        let stored = loaded.get(&entry.tss).and_then(|loaded| loaded.slice.tss.as_ref());
+        let stored = loaded
+            .get(&entry.tss)
+            .and_then(|loaded| loaded.slice.tss.as_ref());
         stored.map(|tss| tss.device.signature_counter) == entry.expected_counter
     })
 }

@@ -27,7 +27,11 @@ struct SignWork {
 
 impl Token {
     /// Starts `signers` threads, which end when the token is dropped.
-    pub fn start(csp: Arc<dyn Csp>, environment: Environment, signers: usize) -> std::io::Result<Self> {
+    pub fn start(
+        csp: Arc<dyn Csp>,
+        environment: Environment,
+        signers: usize,
+    ) -> std::io::Result<Self> {
         let (work, queue) = sync_channel(SIGN_QUEUE_LEN_MAX);
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..signers.max(1) {
@@ -36,7 +40,11 @@ impl Token {
                 .name(format!("sign-{}-{number}", csp.token()))
                 .spawn(move || sign_until_closed(csp.as_ref(), &queue))?;
         }
-        Ok(Self { csp, environment, work })
+        Ok(Self {
+            csp,
+            environment,
+            work,
+        })
     }
 
     /// The token itself.
@@ -60,7 +68,12 @@ impl Token {
         let mut ordered: Vec<_> = digests.iter().map(|_| None).collect();
         let (done, results) = channel();
         for (index, (key, digest)) in digests.into_iter().enumerate() {
-            let work = SignWork { index, key, digest, done: done.clone() };
+            let work = SignWork {
+                index,
+                key,
+                digest,
+                done: done.clone(),
+            };
             if self.work.try_send(work).is_err() {
                 // Every signer hangs and the queue is full.
                 break;
@@ -72,8 +85,14 @@ impl Token {
                 *place = Some(result);
             }
         }
-        let gone = || CspError::DeviceGone { token: self.csp.token().to_owned(), source: None };
-        ordered.into_iter().map(|result| result.unwrap_or_else(|| Err(gone()))).collect()
+        let gone = || CspError::DeviceGone {
+            token: self.csp.token().to_owned(),
+            source: None,
+        };
+        ordered
+            .into_iter()
+            .map(|result| result.unwrap_or_else(|| Err(gone())))
+            .collect()
     }
 }
 

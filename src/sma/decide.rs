@@ -92,7 +92,10 @@ fn decide_function(slice: &Slice, context: &Context<'_>, command: &Command) -> D
 /// for a clock correction that may have to go first.
 fn has_numbers_for(slice: &Slice, steps: &[Step]) -> bool {
     let messages = steps.iter().filter(|step| step.message.is_some()).count();
-    let used = slice.tss.as_ref().map_or(0, |tss| tss.device.signature_counter.value());
+    let used = slice
+        .tss
+        .as_ref()
+        .map_or(0, |tss| tss.device.signature_counter.value());
     let left = COUNTER_MAX.saturating_sub(used);
     messages == 0 || u64::try_from(messages).is_ok_and(|messages| messages < left)
 }

@@ -116,14 +116,21 @@ impl Slice {
     /// not: a number that exists must never be given again.
     pub fn record(&mut self, step: &Step, now: SeTime) -> Option<StampedMessage> {
         let Some(content) = &step.message else {
-            step.changes.iter().for_each(|change| self.take_over(change, None, now));
+            step.changes
+                .iter()
+                .for_each(|change| self.take_over(change, None, now));
             return None;
         };
         let (last_counter, last_time) = self.last_stamp(step)?;
         let counter = last_counter.next();
-        assert!(counter.is_some(), "a message was decided although the signature counter is at its end");
+        assert!(
+            counter.is_some(),
+            "a message was decided although the signature counter is at its end"
+        );
         let time = now.max(last_time);
-        step.changes.iter().for_each(|change| self.take_over(change, counter, time));
+        step.changes
+            .iter()
+            .for_each(|change| self.take_over(change, counter, time));
         let tss = self.tss.as_mut()?;
         tss.device.signature_counter = counter?;
         tss.last_se_time = time;
@@ -136,10 +143,16 @@ impl Slice {
             time,
         };
         let transaction_step = step.changes.iter().find_map(|change| {
-            let Change::TransactionStep(step) = change else { return None };
+            let Change::TransactionStep(step) = change else {
+                return None;
+            };
             Some((step.number, step.revision))
         });
-        Some(StampedMessage { header, content: content.clone(), transaction_step })
+        Some(StampedMessage {
+            header,
+            content: content.clone(),
+            transaction_step,
+        })
     }
 
     /// Counter and time of the latest message, also for a TSS that this very step creates.

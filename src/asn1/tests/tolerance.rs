@@ -49,19 +49,19 @@ fn finish(rest: &[&[u8]]) -> Vec<u8> {
 #[track_caller]
 fn process_data(message: &[u8]) -> (Vec<u8>, Vec<Tolerated>) {
     let found = read(message).unwrap();
-    match found.kind {
-        ReadKind::Transaction { process_data, .. } => (process_data, found.tolerated),
-        other => panic!("{other:?}"),
-    }
+    let ReadKind::Transaction { process_data, .. } = found.kind else {
+        panic!("{found:?}");
+    };
+    (process_data, found.tolerated)
 }
 
 #[track_caller]
 fn event(version: u8, name: &str, data: &[u8]) -> (ReadEvent, Vec<Tolerated>) {
     let found: ReadLogMessage = read(&system_message(version, name, data)).unwrap();
-    match found.kind {
-        ReadKind::System { event, .. } => (event, found.tolerated),
-        other => panic!("{other:?}"),
-    }
+    let ReadKind::System { event, .. } = found.kind else {
+        panic!("{found:?}");
+    };
+    (event, found.tolerated)
 }
 
 const KNOWN: ReadEvent = ReadEvent::Known {

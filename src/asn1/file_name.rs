@@ -149,6 +149,7 @@ impl LogFileName {
 
 const SUFFIX: &str = ".log";
 const FILE_COUNTER: &str = "_Fc-";
+const CLIENT: &str = "_Client-";
 
 impl fmt::Display for LogFileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -163,7 +164,7 @@ impl fmt::Display for LogFileName {
                 number,
                 phase,
                 client_id,
-            } => write!(f, "Tra_No-{number}_{}_Client-{client_id}", phase.name())?,
+            } => write!(f, "Tra_No-{number}_{}{CLIENT}{client_id}", phase.name())?,
             LogKindName::System { event_type } => write!(f, "Sys_{event_type}")?,
             LogKindName::Audit => f.write_str("Aud")?,
         }
@@ -213,7 +214,10 @@ const fn expected(reason: &'static str) -> FileNameError {
 fn split_file_counter(rest: &str) -> Option<(&str, &str)> {
     let (kind, digits) = rest.rsplit_once(FILE_COUNTER)?;
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    (all_digits && !kind.ends_with("_Client-")).then_some((kind, digits))
+    let before_client_id = rest
+        .find(CLIENT)
+        .map_or(0, |at| at.saturating_add(CLIENT.len()));
+    (all_digits && kind.len() > before_client_id).then_some((kind, digits))
 }
 
 fn time(form: &str, date: &str) -> Result<LogTime, FileNameError> {
@@ -255,7 +259,7 @@ fn kind_name(kind: &str) -> Result<LogKindName, FileNameError> {
         .and_then(|rest| rest.split_once('_'))
         .ok_or(expected("Tra_No-, Sys_ or Aud follows _Log-"))?;
     let (phase, client_id) = rest
-        .split_once("_Client-")
+        .split_once(CLIENT)
         .ok_or(expected("_Client- follows the phase"))?;
     if client_id.is_empty() || client_id.contains('\n') {
         return Err(expected("a client id is one line of text"));

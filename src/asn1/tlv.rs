@@ -1,8 +1,11 @@
-//! A bounded walk over tag-length-value elements: borrows its input, allocates nothing but notes,
-//! never recurses, and knows at each step how far into the input it is.
+//! A bounded walk over tag-length-value elements: borrows its input, never recurses, and knows at each
+//! step how far into the input it is. What it copies is at most twice as long as what it read.
 
 use super::read::{ReadError, Tolerated};
 use std::collections::BTreeSet;
+
+/// Longest object identifier taken, in bytes; those of log messages have 9 and 10.
+const OBJECT_IDENTIFIER_LEN_MAX: usize = 39;
 
 /// What was tolerated so far.
 pub(super) type Notes = BTreeSet<Tolerated>;
@@ -276,7 +279,8 @@ impl<'a> Element<'a> {
     /// OBJECT IDENTIFIER in dotted form (X.690 §8.19).
     pub(super) fn object_identifier(&self) -> Result<String, ReadError> {
         let bad = || self.error("an object identifier was expected");
-        if self.content.last().is_none_or(|last| last & 0x80 != 0) {
+        let ends_within_an_arc = self.content.last().is_none_or(|last| last & 0x80 != 0);
+        if ends_within_an_arc || self.content.len() > OBJECT_IDENTIFIER_LEN_MAX {
             return Err(bad());
         }
         let mut dotted = String::new();

@@ -1,7 +1,7 @@
 //! Who may call into a module: many at once, or one alone who initialises it anew.
 //!
-//! `C_Finalize` while another thread signs crashes some modules, so whoever calls holds a ticket, and
-//! whoever re-initialises waits until all tickets are back. Unlike `RwLock`, both sides give up after a
+//! `C_Finalize` while another thread signs crashes some modules, and so does listing slots in two
+//! threads, so whoever calls holds a ticket, and whoever does one of these waits until all are back. Unlike `RwLock`, both sides give up after a
 //! while: a call that hangs in a module must not hang all others.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,7 @@ struct GateState {
 /// The right to call into the module, until it is dropped.
 pub(super) struct Ticket<'a>(&'a Gate);
 
-/// The right to finalize the module: nobody is inside and nobody enters until this is dropped.
+/// The right to list slots and to finalize the module: nobody is inside and nobody enters until this is dropped.
 pub(super) struct Closed<'a>(&'a Gate);
 
 impl Gate {

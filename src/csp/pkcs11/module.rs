@@ -5,7 +5,7 @@
 
 use super::config::{Selector, TokenConfig};
 use super::errors::{Fault, Trouble, classify, describe};
-use super::gate::{Gate, Ticket, lock};
+use super::gate::{Closed, Gate, lock};
 use super::token::Token;
 use crate::csp::{CspError, ModuleError};
 use crate::terms::Secret;
@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 
-/// How long calls without a limit of their own wait while the module is initialised anew.
+/// How long a token that is dropped waits while the module is initialised anew.
 pub(super) const CALL_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How long a re-initialisation waits for running calls to come back.
+/// How long whoever must be alone in the module waits for running calls to come back.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Milliseconds after the first failed repair; doubled after each further one …
 const BACKOFF_MS_MIN: u64 = 100;
@@ -46,8 +46,6 @@ pub(super) struct Module {
     members: Mutex<Vec<Weak<Token>>>,
     refusals: Mutex<Vec<Refusal>>,
     repair: Mutex<Repair>,
-    /// Held by whoever initialises a token: two would take the same free slot.
-    pub(super) making_token: Mutex<()>,
 }
 
 /// A PIN the token refused. Another try may lock the token, so nobody in this process tries the same
@@ -89,7 +87,6 @@ impl Module {
             members: Mutex::default(),
             refusals: Mutex::default(),
             repair: Mutex::default(),
-            making_token: Mutex::default(),
         });
         *entry = Some(Arc::clone(&module));
         Ok((module, true))
@@ -108,15 +105,16 @@ impl Module {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The right to call into the module, for callers without a token of their own.
-    pub(super) fn enter(&self, name: &str) -> Result<Ticket<'_>, CspError> {
+    /// The right to list slots. Nobody else may call into the module meanwhile: SoftHSM changes its slots
+    /// while it lists them, without a lock, and aborts the process when two threads do it at once.
+    pub(super) fn alone(&self, name: &str) -> Result<Closed<'_>, CspError> {
         self.gate
-            .enter(CALL_WAIT_MAX)
+            .close(DRAIN_WAIT_MAX)
             .ok_or_else(|| Trouble::Busy.settle(name, "be used"))
     }
 
-    /// Lets a token take part in re-initialisations. Call it with a ticket in hand: otherwise one may
-    /// happen before and leave the token with sessions of the generation before.
+    /// Lets a token take part in re-initialisations. Call it while alone in the module: otherwise one
+    /// may happen before and leave the token with sessions of the generation before.
     pub(super) fn join(&self, token: &Arc<Token>) {
         let mut members = lock(&self.members);
         members.retain(|member| member.strong_count() > 0);

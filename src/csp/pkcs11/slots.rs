@@ -2,7 +2,6 @@
 
 use super::config::Selector;
 use super::errors::{Known, Trouble, describe};
-use super::gate::lock;
 use super::module::Module;
 use crate::csp::{CspError, ModuleError};
 use crate::terms::Secret;
@@ -55,7 +54,7 @@ pub struct TokenReport {
 pub fn report(module: &Path) -> Result<ModuleReport, CspError> {
     let name = module.display().to_string();
     let (module, _) = Module::load(module)?;
-    let _ticket = module.enter(&name)?;
+    let _alone = module.alone(&name)?;
     let api = module.api();
     let library = api
         .get_library_info()
@@ -138,8 +137,7 @@ pub fn initialise_token(
     pin: &Secret,
 ) -> Result<(), CspError> {
     let (module, _) = Module::load(module)?;
-    let _one = lock(&module.making_token);
-    let _ticket = module.enter(label)?;
+    let _alone = module.alone(label)?;
     let api = module.api();
     let make = || -> Result<(), Trouble> {
         let slot = api

@@ -86,7 +86,7 @@ impl Pkcs11Token {
         }
         loop {
             let trouble = {
-                let _ticket = module.enter(&name)?;
+                let _alone = module.alone(&name)?;
                 let attached = Attachment::open(
                     module.api(),
                     &config,
@@ -200,10 +200,6 @@ impl Csp for Pkcs11Token {
 impl Token {
     pub(super) const fn wait(&self) -> Duration {
         Duration::from_millis(self.config.session_wait_ms)
-    }
-
-    pub(super) fn label(&self) -> &str {
-        &self.label
     }
 
     /// Starts a call. A token that is lost says so at once; one that only shares its module with a lost

@@ -8,6 +8,7 @@
 
 pub mod lane;
 mod rows;
+mod store;
 
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
@@ -18,6 +19,7 @@ pub use rows::{
     Page, PreparedDevice, Selection, Session, TokenSecret, TransactionFilter, TransactionRow,
     TssFilter, TssRow,
 };
+pub use store::{Store, StoreConfig, TransactionLookup};
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use super::settings::Settings;
 use super::state::{Slice, Tss, TssState};
 use super::step::{Change, Step};
 use super::{clients, lifecycle, transactions, users};
-use crate::terms::SeTime;
+use crate::terms::{COUNTER_MAX, SeTime};
 
 /// What a decision may look at besides the state.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,9 @@ pub fn decide(
     };
     match decide_function(slice, &context, command) {
         Err(rejection) => Plan::Refuse(rejection),
+        Ok((steps, _)) if !has_numbers_for(slice, &steps) => {
+            Plan::Refuse(Rejection::SignatureCounterExhausted)
+        }
         Ok((steps, answer)) => {
             let answer = after_expiry(slice, command, &steps, now).map_or(answer, Err);
             Plan::Act { steps, answer }
@@ -83,6 +86,18 @@ fn decide_function(slice: &Slice, context: &Context<'_>, command: &Command) -> D
         }
         Command::MergeMetadata { target, patch } => merge_metadata(slice, tss, *target, patch),
     }
+}
+
+/// Whether the signature counter can number every message of these steps (rule L-12), and one more
+/// for a clock correction that may have to go first.
+fn has_numbers_for(slice: &Slice, steps: &[Step]) -> bool {
+    let messages = steps.iter().filter(|step| step.message.is_some()).count();
+    let used = slice
+        .tss
+        .as_ref()
+        .map_or(0, |tss| tss.device.signature_counter.value());
+    let left = COUNTER_MAX.saturating_sub(used);
+    messages == 0 || u64::try_from(messages).is_ok_and(|messages| messages < left)
 }
 
 /// These functions do their work, keep the message and only then say that the certificate has

@@ -1,6 +1,7 @@
-//! System events under their TR-03151 names, and the one table of their v2 and v3 forms.
+//! System events under their TR-03151 names; their v2 and v3 forms stand in `event_table`.
 
-use crate::terms::{ClientSerial, Role, SeTime};
+use super::event_table;
+use crate::terms::{ClientSerial, LogFormat, Role, SeTime};
 
 /// A system event, complete enough to be written in either log format.
 ///
@@ -95,6 +96,15 @@ pub enum SystemEvent {
     DeleteLogMessages,
 }
 
+impl SystemEvent {
+    /// The event's name in a format: operationType (v2) or eventType (v3), and the type in the file
+    /// name. `None` when the format does not know the event.
+    pub fn name(&self, format: LogFormat) -> Option<&'static str> {
+        let form = event_table::row(self, None).form(format)?;
+        Some(form.name)
+    }
+}
+
 /// Outcome of `authenticateUser` (TR-03151-1 Appendix E).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationResult {
@@ -166,4 +176,18 @@ pub enum Origin {
     Csp,
     /// `SMA` in v3, `SMAERS` in v2.
     Sma,
+}
+
+impl Origin {
+    /// The component's name in a format (application notes to TR-03153 §4.15; TR-03153-1 §5.2.4.1).
+    pub const fn name(self, format: LogFormat) -> &'static str {
+        match (self, format) {
+            (Self::Device, _) => "device",
+            (Self::Storage, _) => "storage",
+            (Self::IntegrationInterface, _) => "integration-interface",
+            (Self::Csp, _) => "CSP",
+            (Self::Sma, LogFormat::V2) => "SMAERS",
+            (Self::Sma, LogFormat::V3) => "SMA",
+        }
+    }
 }

@@ -1,8 +1,40 @@
 //! Subcommands.
+//!
+//! Invariant: a subcommand reads its arguments, calls one room and tells the outcome; exit code 0 is
+//! success, 1 a "no" that was found out, 2 something that could not be done.
 
+mod admin;
+
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+
+/// Something could not be done.
+const FAILED: u8 = 2;
+
+/// Siegel, an open technical security system (TSS). Not certified by the BSI.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Organisations, API keys and TSSs.
+    Admin(admin::AdminArgs),
+}
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    ExitCode::FAILURE
+    let outcome = match Cli::parse().command {
+        Command::Admin(args) => admin::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("siegel: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Invariant: no database, no HTTP, no rules of a TSS. A key signs what it is told to; that TSS keys
 //! sign nothing but log messages is the promise of `signing` and `pki`, which are the only callers.
 
+pub mod check;
 pub mod pkcs11;
 
 use crate::terms::Curve;

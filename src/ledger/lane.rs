@@ -47,6 +47,8 @@ pub struct LoadedTss {
     pub slice: Slice,
     /// Its key, or the key of `slice.free_device`; `None` when there is neither.
     pub key: Option<KeyPair>,
+    /// Label of the token that holds this key.
+    pub token: Option<String>,
 }
 
 /// Everything that one commit writes.

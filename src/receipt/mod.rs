@@ -3,6 +3,14 @@
 //! Invariant: no keys, no database, no clock. What a till sends becomes a [`Schema`] once, at the
 //! door; the rules and the ledger only carry it.
 
+mod cash_receipt;
+mod decimal;
+mod order;
+mod refusal;
 mod schema;
 
+pub use refusal::SchemaError;
 pub use schema::{ABORTED_RECEIPT, Schema, SchemaForm};
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,16 @@
 //! and a batch whose commit failed or has an unknown outcome is finished with the same bytes before
 //! anything new is signed for its TSSs (design decision 1). Deliberately absent: HTTP types, async.
 
+mod job;
+mod lane;
+mod lanes;
+mod plan;
+mod recovery;
+mod tokens;
+
+pub use lanes::{LaneSettings, Lanes};
+pub use tokens::Token;
+
 use crate::sma::{Caller, Command, Outcome, Rejection, SeError};
 use crate::terms::TssId;
 

@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 pub struct Caller {
     /// Owner the token speaks for.
     pub organization: OrganizationId,
+    /// TEST or LIVE; a TSS of the other one does not exist for this caller.
+    pub environment: Environment,
     /// Its session; whether that one is logged in as admin is TSS state (design decision 10).
     pub session: SessionId,
 }
@@ -97,8 +99,6 @@ pub enum Command {
 /// What is needed to assign a TSS. Random values come from the caller (style rule 7).
 #[derive(Clone, Debug)]
 pub struct NewTss {
-    /// TEST or LIVE.
-    pub environment: Environment,
     /// Version of its log messages.
     pub format: LogFormat,
     /// Salt of its PIN and PUK digests.
@@ -158,7 +158,7 @@ pub enum MetadataTarget {
 /// What has to be loaded before commands can be decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// A free device of this environment, should the TSS not exist.
+    /// A free device of the caller's environment, should the TSS not exist.
     pub free_device: Option<Environment>,
     /// These clients.
     pub clients: BTreeSet<ClientId>,
@@ -174,9 +174,9 @@ pub struct Needs {
 
 impl Needs {
     /// Adds what another command needs.
-    pub fn add(&mut self, command: &Command) {
+    pub fn add(&mut self, caller: &Caller, command: &Command) {
         match command {
-            Command::Assign(new) => self.free_device = Some(new.environment),
+            Command::Assign(_) => self.free_device = Some(caller.environment),
             Command::TakeOver { .. }
             | Command::Initialize { .. }
             | Command::DisableSecureElement { .. }

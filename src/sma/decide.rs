@@ -7,7 +7,7 @@ use super::settings::Settings;
 use super::state::{Slice, Tss, TssState};
 use super::step::{Change, Step};
 use super::{clients, lifecycle, transactions, users};
-use crate::terms::SeTime;
+use crate::terms::{COUNTER_MAX, SeTime};
 
 /// What a decision may look at besides the state.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,9 @@ pub fn decide(
     };
     match decide_function(slice, &context, command) {
         Err(rejection) => Plan::Refuse(rejection),
+        Ok((steps, _)) if !has_numbers_for(slice, &steps) => {
+            Plan::Refuse(Rejection::SignatureCounterExhausted)
+        }
         Ok((steps, answer)) => {
             let answer = after_expiry(slice, command, &steps, now).map_or(answer, Err);
             Plan::Act { steps, answer }
@@ -47,7 +50,7 @@ fn decide_function(slice: &Slice, context: &Context<'_>, command: &Command) -> D
         return lifecycle::assign(slice, context, new);
     }
     let tss = slice.tss.as_ref().ok_or(Rejection::TssNotFound)?;
-    if tss.organization != context.caller.organization {
+    if !tss.belongs_to(&context.caller) {
         return Err(Rejection::TssNotFound);
     }
     match command {
@@ -83,6 +86,18 @@ fn decide_function(slice: &Slice, context: &Context<'_>, command: &Command) -> D
         }
         Command::MergeMetadata { target, patch } => merge_metadata(slice, tss, *target, patch),
     }
+}
+
+/// Whether the signature counter can number every message of these steps (rule L-12), and one more
+/// for a clock correction that may have to go first.
+fn has_numbers_for(slice: &Slice, steps: &[Step]) -> bool {
+    let messages = steps.iter().filter(|step| step.message.is_some()).count();
+    let used = slice
+        .tss
+        .as_ref()
+        .map_or(0, |tss| tss.device.signature_counter.value());
+    let left = COUNTER_MAX.saturating_sub(used);
+    messages == 0 || u64::try_from(messages).is_ok_and(|messages| messages < left)
 }
 
 /// These functions do their work, keep the message and only then say that the certificate has
@@ -149,6 +164,13 @@ fn merge_metadata(
         vec![Step::unsigned(vec![change])]
     };
     Ok((steps, Ok(answer)))
+}
+
+impl Tss {
+    /// Nobody else may learn that it exists.
+    pub fn belongs_to(&self, caller: &Caller) -> bool {
+        self.organization == caller.organization && self.environment == caller.environment
+    }
 }
 
 /// A defective TSS takes no writes at all.

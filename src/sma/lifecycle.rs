@@ -12,9 +12,7 @@ use crate::terms::{LogFormat, Role, SeTime, SessionId, TransactionNumber, TssId}
 /// Assigns a prepared device. The same call again answers the same as long as the TSS is CREATED.
 pub(super) fn assign(slice: &Slice, context: &Context<'_>, new: &NewTss) -> Decision {
     if let Some(tss) = &slice.tss {
-        let same_owner =
-            tss.organization == context.caller.organization && tss.environment == new.environment;
-        if !same_owner || tss.state != TssState::Created {
+        if !tss.belongs_to(&context.caller) || tss.state != TssState::Created {
             return Err(Rejection::TssConflict);
         }
         return Ok((metadata_step(tss, &new.metadata)?, Ok(Answer::Tss)));
@@ -34,7 +32,7 @@ fn new_tss(
     Ok(Tss {
         id,
         organization: context.caller.organization,
-        environment: new.environment,
+        environment: context.caller.environment,
         format: new.format,
         device: device.clone(),
         state: TssState::Created,

@@ -30,7 +30,7 @@ pub use state::{
     AdminUser, Changed, Client, ClientState, CredentialDigest, Device, Slice, Transaction,
     TransactionState, TransactionStep, Tss, TssState,
 };
-pub use step::{Change, ClockStep, StampedMessage, Step, time_update};
+pub use step::{Change, StampedMessage, Step, time_update};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,9 @@ use super::state::{
     Client, ClientState, CredentialDigest, Slice, Transaction, TransactionStep, Tss, TssState,
 };
 use crate::asn1::{Content, Header, Origin, SystemEvent};
-use crate::terms::{ClientId, SeTime, SessionId, SignatureCounter, TransactionNumber};
+use crate::terms::{
+    ClientId, ClockStep, Revision, Role, SeTime, SessionId, SignatureCounter, TransactionNumber,
+};
 
 /// One fact to record, and the message that testifies to it, if it is one that is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,18 +64,7 @@ pub struct StampedMessage {
     /// What it says.
     pub content: Content,
     /// The transaction step that wants the signature, if any.
-    pub transaction_step: Option<(TransactionNumber, crate::terms::Revision)>,
-}
-
-/// A correction of the clock (rule Z-8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockStep {
-    /// Counts up within a process.
-    pub sequence: u64,
-    /// Time just before the correction.
-    pub before: SeTime,
-    /// Time just after it.
-    pub after: SeTime,
+    pub transaction_step: Option<(TransactionNumber, Revision)>,
 }
 
 /// The message a TSS owes after a correction of its clock, before it signs anything else.
@@ -94,7 +85,7 @@ impl Step {
     pub fn signed(
         event: SystemEvent,
         origin: Origin,
-        triggered_by: Option<crate::terms::Role>,
+        triggered_by: Option<Role>,
         changes: Vec<Change>,
     ) -> Self {
         Self {
@@ -118,32 +109,37 @@ impl Step {
 
 impl Slice {
     /// Records a step: gives its message the next counter and a time that never goes back, and takes
-    /// its changes over. `None` when the counter is at its end; then nothing was recorded.
+    /// its changes over. Returns what there is to sign, if anything.
     ///
-    /// The outer `Option` is that refusal, the inner one says whether there is anything to sign.
-    pub fn record(&mut self, step: &Step, now: SeTime) -> Option<Option<StampedMessage>> {
-        let mut counter = SignatureCounter::default();
-        let mut time = now;
-        if step.message.is_some() {
-            let (last_counter, last_time) = self.last_stamp(step)?;
-            counter = last_counter.next()?;
-            time = now.max(last_time);
-        }
-        for change in &step.changes {
-            self.take_over(change, counter, time);
-        }
+    /// # Panics
+    /// When the signature counter is at its end, which [`decide`](super::decide()) has made sure it is
+    /// not: a number that exists must never be given again.
+    pub fn record(&mut self, step: &Step, now: SeTime) -> Option<StampedMessage> {
         let Some(content) = &step.message else {
-            return Some(None);
+            step.changes
+                .iter()
+                .for_each(|change| self.take_over(change, None, now));
+            return None;
         };
+        let (last_counter, last_time) = self.last_stamp(step)?;
+        let counter = last_counter.next();
+        assert!(
+            counter.is_some(),
+            "a message was decided although the signature counter is at its end"
+        );
+        let time = now.max(last_time);
+        step.changes
+            .iter()
+            .for_each(|change| self.take_over(change, counter, time));
         let tss = self.tss.as_mut()?;
-        tss.device.signature_counter = counter;
+        tss.device.signature_counter = counter?;
         tss.last_se_time = time;
         self.changed.tss = true;
         let header = Header {
             format: tss.format,
             serial_number: tss.device.serial_number,
             algorithm: tss.device.algorithm,
-            signature_counter: counter,
+            signature_counter: counter?,
             time,
         };
         let transaction_step = step.changes.iter().find_map(|change| {
@@ -152,11 +148,11 @@ impl Slice {
             };
             Some((step.number, step.revision))
         });
-        Some(Some(StampedMessage {
+        Some(StampedMessage {
             header,
             content: content.clone(),
             transaction_step,
-        }))
+        })
     }
 
     /// Counter and time of the latest message, also for a TSS that this very step creates.
@@ -171,7 +167,7 @@ impl Slice {
         Some((tss.device.signature_counter, tss.last_se_time))
     }
 
-    fn take_over(&mut self, change: &Change, counter: SignatureCounter, time: SeTime) {
+    fn take_over(&mut self, change: &Change, counter: Option<SignatureCounter>, time: SeTime) {
         match change {
             Change::CreateTss(tss) => {
                 self.tss = Some(tss.as_ref().clone());
@@ -181,7 +177,7 @@ impl Slice {
             Change::Transaction(transaction) => self.put_transaction(transaction, time),
             Change::TransactionStep(step) => {
                 let mut step = step.as_ref().clone();
-                step.signature_counter = counter;
+                step.signature_counter = counter.unwrap_or_default();
                 step.log_time = time;
                 self.changed.steps.insert((step.number, step.revision));
                 self.steps.insert((step.number, step.revision), step);

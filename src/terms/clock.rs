@@ -46,6 +46,17 @@ impl fmt::Display for SeTime {
     }
 }
 
+/// A correction of the clock in one step (rule Z-8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStep {
+    /// Counts up from 1 within a process.
+    pub sequence: u64,
+    /// Time just before the correction.
+    pub before: SeTime,
+    /// Time just after it.
+    pub after: SeTime,
+}
+
 /// Where time comes from. Only adapters of this port may ask the machine (style rule 7, rule Z-9).
 pub trait Clock: Send + Sync {
     /// The present SE time.
@@ -53,6 +64,11 @@ pub trait Clock: Send + Sync {
 
     /// Milliseconds on a clock that never goes back; for timeouts and measurements only.
     fn monotonic_ms(&self) -> u64;
+
+    /// The latest correction of this clock by more than it may slew (rule Z-8), if there was one.
+    fn last_step(&self) -> Option<ClockStep> {
+        None
+    }
 }
 
 /// Where randomness comes from: identifiers, PUKs, nonces. Never keys of a TSS, which the token makes.

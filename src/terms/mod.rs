@@ -15,7 +15,7 @@ mod users;
 
 pub use algorithm::{Curve, Hash, SignatureAlgorithm};
 pub use client_serial::{CLIENT_SERIAL_LEN_MAX, ClientSerial, ClientSerialError};
-pub use clock::{Clock, Entropy, SeTime, SeTimeError};
+pub use clock::{Clock, ClockStep, Entropy, SeTime, SeTimeError};
 pub use counters::{COUNTER_MAX, Revision, SignatureCounter, TransactionNumber};
 pub use ids::{ClientId, ExportId, IdError, OrganizationId, SessionId, TransactionId, TssId};
 pub use process::{PROCESS_TYPE_LEN_MAX, ProcessData, ProcessType, ProcessTypeError};

@@ -1,1 +1,10 @@
 //! Everything that is tested from outside, in one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must stop loudly, in its helpers too"
+)]
+
+mod contract;
+mod support;

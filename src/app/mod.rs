@@ -1,0 +1,7 @@
+//! Where rooms are wired together; the one place that knows all of them.
+
+mod clock;
+mod entropy;
+
+pub use clock::SystemClock;
+pub use entropy::SystemEntropy;

@@ -1,0 +1,138 @@
+//! Configuration: raw as in the file, then checked.
+//!
+//! Invariant: whoever holds a [`Config`] need not ask whether it makes sense; whatever is wrong with a
+//! file is told in one sentence that says what to change. Relative paths start at the folder of the
+//! configuration file. Anything unsafe begins with `danger_`.
+
+mod raw;
+
+use crate::csp::pkcs11::{TokenConfig, TokenConfigError};
+use crate::ledger::StoreConfig;
+use crate::signing::LaneSettings;
+use crate::sma;
+use crate::terms::{Curve, Environment, LogFormat};
+use raw::RawConfig;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// What an operator has to write to run with LIVE tokens.
+pub const UNCERTIFIED_LIVE_SENTENCE: &str =
+    "I know that Siegel is not certified and that keys used uncertified can never be healed";
+
+/// Everything the server needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where HTTP is spoken.
+    pub listen: SocketAddr,
+    /// HTTP worker threads; `None` for one per core.
+    pub workers: Option<usize>,
+    /// Where the ledger is.
+    pub store: StoreConfig,
+    /// The key that encrypts secrets in the ledger.
+    pub seal_key_file: PathBuf,
+    /// The tokens; labels differ.
+    pub tokens: Vec<TokenConfig>,
+    /// Curve of new TSSs.
+    pub curve: Curve,
+    /// Prepared devices to keep ready.
+    pub pool_target: u32,
+    /// Limits of a TSS.
+    pub rules: sma::Settings,
+    /// How lanes are cut.
+    pub lanes: LaneSettings,
+    /// The HTTP dialect.
+    pub api: ApiConfig,
+    /// Exports.
+    pub export: ExportConfig,
+    /// Traces.
+    pub log: LogConfig,
+}
+
+/// Settings of the HTTP dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Log format of new TSSs.
+    pub log_format: LogFormat,
+    /// Life of an access token, in seconds.
+    pub access_token_s: u32,
+    /// Life of a refresh token, in seconds.
+    pub refresh_token_s: u32,
+}
+
+/// Settings of exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportConfig {
+    /// How long an export can be downloaded, in seconds.
+    pub expiry_s: u32,
+    /// Exports that may be pending or working per TSS.
+    pub running_max: u32,
+}
+
+/// Settings of traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// JSON lines instead of text.
+    pub json: bool,
+    /// Filter as of `tracing-subscriber`, such as `info,siegel::signing=debug`.
+    pub filter: String,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} could not be read; give its path with --config")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or has a key or type we do not know.
+    #[error("the configuration {path} is not understood")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A value does not make sense.
+    #[error("{key} {problem}")]
+    Value {
+        /// Which key.
+        key: &'static str,
+        /// What to change.
+        problem: String,
+    },
+    /// A token section does not make sense.
+    #[error("a [[token]] section does not make sense")]
+    Token(#[source] TokenConfigError),
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let raw: RawConfig = toml::from_str(&text).map_err(|source| ConfigError::Syntax {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        raw.check(folder.unwrap_or(Path::new(".")))
+    }
+
+    /// Whether any token is for LIVE.
+    pub fn has_live(&self) -> bool {
+        self.tokens
+            .iter()
+            .any(|token| token.environment == Environment::Live)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use super::*;
+
+const MINIMAL: &str = r#"
+[ledger]
+sqlite = "siegel.db"
+[secrets]
+seal_key_file = "seal.key"
+[[token]]
+name = "main"
+environment = "TEST"
+module = "/usr/lib/softhsm/libsofthsm2.so"
+label = "siegel-test"
+pin_file = "token.pin"
+"#;
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("siegel.toml");
+    std::fs::write(folder.path().join("token.pin"), "1234\n").unwrap();
+    std::fs::write(&path, text).unwrap();
+    Config::read(&path)
+}
+
+/// The sentence an operator reads, with its causes.
+fn complaint(text: &str) -> String {
+    let error = read(text).expect_err("this configuration must be refused");
+    let mut said = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        said = format!("{said}: {inner}");
+        cause = inner.source();
+    }
+    said
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = read(MINIMAL).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.rules, sma::Settings::default());
+    assert_eq!(config.lanes, LaneSettings::default());
+    assert_eq!((config.curve, config.pool_target), (Curve::Secp256r1, 20));
+    assert!(!config.has_live());
+}
+
+#[test]
+fn every_mistake_gets_one_sentence_that_names_the_key() {
+    for (wrong, says) in [
+        (
+            "[server]\nlisten = \"here\"",
+            "server.listen must be ADDRESS:PORT",
+        ),
+        ("[server]\nworkers = 0", "server.workers must be at least 1"),
+        ("[pki]\ncurve = \"secp192r1\"", "pki.curve must be"),
+        ("[api]\nlog_format = \"v1\"", "api.log_format must be"),
+        ("[api]\naccess_token_s = 0", "api.access_token_s must be"),
+        (
+            "[limits]\npin_retries_max = 0",
+            "limits.pin_retries_max must be",
+        ),
+        (
+            "[limits]\ndescription_prefix = \"Käse\"",
+            "limits.description_prefix may have",
+        ),
+        ("[lanes]\nbatch_len_max = 0", "lanes.batch_len_max must be"),
+        (
+            "[lanes]\nhsm_timeout_ms = 1",
+            "lanes.hsm_timeout_ms must be",
+        ),
+        ("[export]\nexpiry_s = 0", "export needs"),
+        ("[log]\nformat = \"xml\"", "log.format must be"),
+        ("[server]\nport = 1", "unknown field `port`"),
+    ] {
+        let said = complaint(&format!("{MINIMAL}\n{wrong}"));
+        assert!(said.contains(says), "{wrong:?} was told {said:?}");
+    }
+}
+
+#[test]
+fn a_ledger_is_sqlite_or_postgres() {
+    let both = MINIMAL.replace("sqlite =", "postgres = \"postgres://x\"\nsqlite =");
+    assert!(complaint(&both).contains("either sqlite = FILE or postgres = URL"));
+    let none = MINIMAL.replace("sqlite = \"siegel.db\"", "");
+    assert!(complaint(&none).contains("either sqlite = FILE or postgres = URL"));
+}
+
+#[test]
+fn live_starts_only_with_the_sentence() {
+    let live = MINIMAL.replace("TEST", "LIVE");
+    assert!(complaint(&live).contains(UNCERTIFIED_LIVE_SENTENCE));
+    let sentence = format!("danger_uncertified_live = {UNCERTIFIED_LIVE_SENTENCE:?}\n{live}");
+    assert!(read(&sentence).unwrap().has_live());
+}
+
+#[test]
+fn a_missing_file_is_told_with_its_path() {
+    let error = Config::read(Path::new("nowhere/siegel.toml")).unwrap_err();
+    assert!(error.to_string().contains("nowhere/siegel.toml"), "{error}");
+}
+
+#[test]
+fn tokens_are_named_once_and_at_least_one_is_there() {
+    let (_, token) = MINIMAL.split_once("[[token]]").unwrap();
+    assert!(complaint(&format!("{MINIMAL}\n[[token]]{token}")).contains("token.name must differ"));
+    let (none, _) = MINIMAL.split_once("[[token]]").unwrap();
+    assert!(complaint(none).contains("add a [[token]] section"));
+}

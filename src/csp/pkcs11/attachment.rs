@@ -1,0 +1,240 @@
+//! What we hold of a token in one generation of its module: login, sessions, handles.
+//!
+//! Invariant: everything in here is dropped before the module is finalized.
+
+use super::config::TokenConfig;
+use super::curves;
+use super::errors::{Known, Trouble};
+use super::gate::lock;
+use super::keys::{self, Found, KeyEntry, Purpose};
+use super::pool::Pool;
+use super::slots;
+use crate::csp::{KeyId, KeyPair, check};
+use crate::terms::{Curve, Entropy};
+use cryptoki::context::Pkcs11;
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+/// Milliseconds between two searches for a key that is not among the known handles.
+const SEARCH_INTERVAL_MS_MIN: u64 = 200;
+
+/// Curves for the canary, the first that the token can.
+const CANARY_CURVES: [Curve; 4] = [
+    Curve::Secp256r1,
+    Curve::BrainpoolP256r1,
+    Curve::Secp384r1,
+    Curve::BrainpoolP384r1,
+];
+
+/// See the module comment.
+pub(super) struct Attachment {
+    pub(super) generation: u64,
+    pub(super) slot: Slot,
+    pub(super) api: Pkcs11,
+    pub(super) pool: Pool,
+    keys: RwLock<HashMap<KeyId, Arc<KeyEntry>>>,
+    canary: (KeyPair, ObjectHandle),
+    /// When the token was last searched for a missing key.
+    searched_ms: Mutex<Option<u64>>,
+    /// Keeps the login: closing the last session would log out. Last field, so dropped last.
+    anchor: Mutex<Session>,
+}
+
+/// Whether the canary may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// The token is opened: a missing canary is made.
+    Opening,
+    /// The module was initialised anew: the canary was there before, so an absent one means that the
+    /// storage is not what it was.
+    Recovery,
+}
+
+impl Attachment {
+    /// Finds the token, logs in, learns the handles and signs with the canary. Returns the token's
+    /// label with it.
+    pub(super) fn open(
+        api: &Pkcs11,
+        config: &TokenConfig,
+        generation: u64,
+        occasion: Occasion,
+        entropy: &dyn Entropy,
+    ) -> Result<(Self, String), Trouble> {
+        let (slot, label) = slots::find(api, &config.token)?;
+        let anchor = api.open_ro_session(slot)?;
+        let pin = AuthPin::from(config.pin.expose().to_owned());
+        match anchor.login(UserType::User, Some(&pin)) {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let found = keys::all(&anchor)?;
+        let canary = match known_canary(&anchor, &found)? {
+            Some(canary) => canary,
+            None if occasion == Occasion::Opening => make_canary(api, slot, entropy)?,
+            None => return Err(Trouble::Known(Known::CanaryMissing)),
+        };
+        let attachment = Self {
+            generation,
+            slot,
+            api: api.clone(),
+            pool: Pool::new(api.clone(), slot, config.sessions_max),
+            keys: RwLock::default(),
+            canary,
+            searched_ms: Mutex::new(None),
+            anchor: Mutex::new(anchor),
+        };
+        attachment.learn(&found);
+        attachment.check_canary(entropy)?;
+        Ok((attachment, label))
+    }
+
+    /// The known handle of a key.
+    pub(super) fn key(&self, id: KeyId) -> Option<Arc<KeyEntry>> {
+        self.keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned()
+    }
+
+    /// Remembers the handle of a key just made.
+    pub(super) fn remember(&self, id: KeyId, handle: ObjectHandle) {
+        self.keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, Arc::new(KeyEntry::new(handle)));
+    }
+
+    /// Forgets a handle that did not work, unless it has been replaced meanwhile.
+    pub(super) fn forget(&self, id: KeyId, entry: &Arc<KeyEntry>) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if keys
+            .get(&id)
+            .is_some_and(|present| Arc::ptr_eq(present, entry))
+        {
+            keys.remove(&id);
+        }
+    }
+
+    /// Takes over what a search found. Handles that stayed the same stay proven, and keys made since the
+    /// search began stay known; a handle that has died shows at its next use.
+    fn learn(&self, found: &[Found]) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        // Two keys under one identifier: the first found counts, hence backwards, and its first
+        // signature shows whether it is the right one.
+        for key in found.iter().rev() {
+            let same = keys
+                .get(&key.id)
+                .is_some_and(|entry| entry.handle == key.handle);
+            if !same {
+                keys.insert(key.id, Arc::new(KeyEntry::new(key.handle)));
+            }
+        }
+    }
+
+    /// Searches the token for a key whose handle is not known; at most every
+    /// [`SEARCH_INTERVAL_MS_MIN`], because a search may read every object of the token.
+    pub(super) fn search(
+        &self,
+        id: KeyId,
+        now_ms: u64,
+        wait: Duration,
+    ) -> Result<Option<Arc<KeyEntry>>, Trouble> {
+        let mut searched_ms = lock(&self.searched_ms);
+        if let Some(entry) = self.key(id) {
+            return Ok(Some(entry));
+        }
+        if searched_ms.is_some_and(|last| now_ms < last.saturating_add(SEARCH_INTERVAL_MS_MIN)) {
+            return Ok(None);
+        }
+        *searched_ms = Some(now_ms);
+        let found = self.list(wait)?;
+        self.learn(&found);
+        Ok(self.key(id))
+    }
+
+    /// All keys on the token at this moment.
+    pub(super) fn list(&self, wait: Duration) -> Result<Vec<Found>, Trouble> {
+        self.pool.take(wait)?.run(keys::all)
+    }
+
+    /// Signs and, the first time, checks in software that this handle is the key it is taken for.
+    pub(super) fn sign(
+        &self,
+        key: &KeyPair,
+        entry: &KeyEntry,
+        digest: &[u8],
+        wait: Duration,
+    ) -> Result<Vec<u8>, Trouble> {
+        let signature = self
+            .pool
+            .take(wait)?
+            .run(|session| session.sign(&Mechanism::Ecdsa, entry.handle, digest))?;
+        if signature.len() != key.public_key.curve.signature_len() {
+            return Err(Trouble::Known(Known::WrongKey(key.id)));
+        }
+        if entry.proven.get() != Some(&key.public_key) {
+            check::verify(&key.public_key, digest, &signature)
+                .map_err(|_| Trouble::Known(Known::WrongKey(key.id)))?;
+            // Set already means proven for another public key; then each signature is checked.
+            let _ = entry.proven.set(key.public_key.clone());
+        }
+        Ok(signature)
+    }
+
+    /// Signs random bytes with the canary and verifies the signature in software.
+    pub(super) fn check_canary(&self, entropy: &dyn Entropy) -> Result<(), Trouble> {
+        let (canary, handle) = &self.canary;
+        let mut digest = vec![0; curves::digest_len(canary.public_key.curve)];
+        entropy.fill(&mut digest);
+        let signature = lock(&self.anchor).sign(&Mechanism::Ecdsa, *handle, &digest)?;
+        check::verify(&canary.public_key, &digest, &signature)
+            .map_err(|_| Trouble::Known(Known::WrongKey(canary.id)))
+    }
+}
+
+/// The canary and its handle. Two nodes that open a new token at once may each make one; all of them
+/// then take the smallest identifier.
+fn known_canary(
+    session: &Session,
+    found: &[Found],
+) -> Result<Option<(KeyPair, ObjectHandle)>, Trouble> {
+    let mut canaries: Vec<_> = found
+        .iter()
+        .filter(|key| key.purpose == Purpose::Canary)
+        .collect();
+    canaries.sort_by_key(|key| key.id);
+    for canary in canaries {
+        if let Some(public_key) = keys::public_half(session, canary.id)? {
+            let id = canary.id;
+            return Ok(Some((KeyPair { id, public_key }, canary.handle)));
+        }
+    }
+    Ok(None)
+}
+
+fn make_canary(
+    api: &Pkcs11,
+    slot: Slot,
+    entropy: &dyn Entropy,
+) -> Result<(KeyPair, ObjectHandle), Trouble> {
+    let mut last = Trouble::Known(Known::CanaryMissing);
+    for curve in CANARY_CURVES {
+        let mut id = [0; 16];
+        entropy.fill(&mut id);
+        // A session of its own for each try: a failed one is not used again.
+        let session = api.open_rw_session(slot)?;
+        match keys::generate(&session, KeyId::new(id), curve, Purpose::Canary) {
+            Ok((handle, pair)) => return Ok((pair, handle)),
+            Err(trouble) => last = trouble,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,302 @@
+//! Key objects: making pairs, reading them back, finding them.
+
+use super::curves;
+use super::errors::{Known, Trouble};
+use crate::csp::{KeyId, KeyPair, PublicKey, check};
+use crate::terms::Curve;
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use std::sync::OnceLock;
+
+/// Label of the key that health checks sign with; never a TSS's.
+pub(super) const CANARY: &str = "siegel-canary";
+/// Label of throw-away keys.
+pub(super) const PROBE: &str = "siegel-probe";
+
+/// What a key is for; becomes its `CKA_LABEL`. Anyone with the PIN can change a label, so it serves
+/// people and the search for the canary, never a decision about a TSS key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A TSS or a CA.
+    Use,
+    /// Health checks.
+    Canary,
+    /// Probes; destroyed after use.
+    Probe,
+}
+
+impl Purpose {
+    fn label(self, id: KeyId) -> String {
+        match self {
+            Self::Use => format!("siegel-{id}"),
+            Self::Canary => CANARY.to_owned(),
+            Self::Probe => PROBE.to_owned(),
+        }
+    }
+
+    fn of(label: &[u8]) -> Self {
+        if label == CANARY.as_bytes() {
+            Self::Canary
+        } else if label == PROBE.as_bytes() {
+            Self::Probe
+        } else {
+            Self::Use
+        }
+    }
+}
+
+/// A private key's handle in this generation.
+pub(super) struct KeyEntry {
+    pub(super) handle: ObjectHandle,
+    /// The public key under which a signature of this handle has verified in software.
+    pub(super) proven: OnceLock<PublicKey>,
+}
+
+impl KeyEntry {
+    pub(super) fn new(handle: ObjectHandle) -> Self {
+        Self {
+            handle,
+            proven: OnceLock::new(),
+        }
+    }
+}
+
+/// A private key found on the token.
+pub(super) struct Found {
+    pub(super) id: KeyId,
+    pub(super) handle: ObjectHandle,
+    pub(super) purpose: Purpose,
+}
+
+/// What the token says about a private key; `None` where it does not report the attribute.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Protection {
+    pub(super) sensitive: Option<bool>,
+    pub(super) extractable: Option<bool>,
+    pub(super) always_sensitive: Option<bool>,
+    pub(super) never_extractable: Option<bool>,
+    pub(super) local: Option<bool>,
+    /// Whether it may do more than sign: decrypt, unwrap or derive.
+    pub(super) more_than_sign: Option<bool>,
+}
+
+impl Protection {
+    /// Sensitive and not extractable must be reported; what is reported beyond must not contradict.
+    fn holds(self) -> bool {
+        self.sensitive == Some(true)
+            && self.extractable == Some(false)
+            && self.always_sensitive != Some(false)
+            && self.never_extractable != Some(false)
+            && self.local != Some(false)
+    }
+}
+
+/// Makes a pair on the token and reads it back. The pair is destroyed again if it is not what was
+/// asked for.
+pub(super) fn generate(
+    session: &Session,
+    id: KeyId,
+    curve: Curve,
+    purpose: Purpose,
+) -> Result<(ObjectHandle, KeyPair), Trouble> {
+    let shared = [
+        Attribute::Token(true),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::Id(id.as_bytes().to_vec()),
+        Attribute::Label(purpose.label(id).into_bytes()),
+    ];
+    let public = [
+        Attribute::Private(false),
+        Attribute::Verify(true),
+        Attribute::EcParams(curves::parameters(curve)),
+    ];
+    let private = [
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        Attribute::SignRecover(false),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
+    ];
+    let with_shared = |own: &[Attribute]| [shared.as_slice(), own].concat();
+    let (public, private) = session.generate_key_pair(
+        &Mechanism::EccKeyPairGen,
+        &with_shared(&public),
+        &with_shared(&private),
+    )?;
+    match read_back(session, id, curve, public, private) {
+        Ok(pair) => Ok((private, pair)),
+        Err(trouble) => {
+            for half in [private, public] {
+                if let Err(error) = session.destroy_object(half) {
+                    tracing::warn!(%error, "key {id}: an unfit half of the pair could not be destroyed");
+                }
+            }
+            Err(trouble)
+        }
+    }
+}
+
+fn read_back(
+    session: &Session,
+    id: KeyId,
+    curve: Curve,
+    public: ObjectHandle,
+    private: ObjectHandle,
+) -> Result<KeyPair, Trouble> {
+    if !protection(session, private)?.holds() {
+        return Err(unfit("keep a private key sensitive and unextractable"));
+    }
+    if key_id(session, private)? != Some(id) || key_id(session, public)? != Some(id) {
+        return Err(unfit("keep the identifier of a key"));
+    }
+    let public_key = public_key(session, public)?;
+    if public_key.curve != curve {
+        return Err(unfit("make a key on this curve"));
+    }
+    Ok(KeyPair { id, public_key })
+}
+
+fn unfit(action: &'static str) -> Trouble {
+    Trouble::Known(Known::Unfit { action })
+}
+
+fn key_id(session: &Session, object: ObjectHandle) -> Result<Option<KeyId>, Trouble> {
+    for attribute in session.get_attributes(object, &[AttributeType::Id])? {
+        if let Attribute::Id(bytes) = attribute {
+            return Ok(<[u8; 16]>::try_from(bytes).ok().map(KeyId::new));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads what the token says about a private key, one attribute at a time: some modules refuse the
+/// whole list for one they do not know.
+pub(super) fn protection(session: &Session, key: ObjectHandle) -> Result<Protection, Trouble> {
+    let read = |attribute: AttributeType| -> Result<Option<bool>, Trouble> {
+        let read = match session.get_attributes(key, &[attribute]) {
+            Ok(read) => read,
+            Err(Error::Pkcs11(RvError::AttributeTypeInvalid, _)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(read.first().and_then(boolean))
+    };
+    let more = [
+        read(AttributeType::Decrypt)?,
+        read(AttributeType::Unwrap)?,
+        read(AttributeType::Derive)?,
+    ];
+    Ok(Protection {
+        sensitive: read(AttributeType::Sensitive)?,
+        extractable: read(AttributeType::Extractable)?,
+        always_sensitive: read(AttributeType::AlwaysSensitive)?,
+        never_extractable: read(AttributeType::NeverExtractable)?,
+        local: read(AttributeType::Local)?,
+        more_than_sign: more.iter().flatten().copied().reduce(|any, one| any || one),
+    })
+}
+
+fn boolean(attribute: &Attribute) -> Option<bool> {
+    if let Attribute::Sensitive(value)
+    | Attribute::Extractable(value)
+    | Attribute::AlwaysSensitive(value)
+    | Attribute::NeverExtractable(value)
+    | Attribute::Local(value)
+    | Attribute::Decrypt(value)
+    | Attribute::Unwrap(value)
+    | Attribute::Derive(value) = attribute
+    {
+        Some(*value)
+    } else {
+        None
+    }
+}
+
+/// Reads a public key object and checks that it is a point of its curve.
+fn public_key(session: &Session, object: ObjectHandle) -> Result<PublicKey, Trouble> {
+    let mut curve = None;
+    let mut encoded = None;
+    for attribute in
+        session.get_attributes(object, &[AttributeType::EcParams, AttributeType::EcPoint])?
+    {
+        if let Attribute::EcParams(value) = attribute {
+            curve = curves::from_parameters(&value);
+        } else if let Attribute::EcPoint(value) = attribute {
+            encoded = Some(value);
+        }
+    }
+    let key = curve.zip(encoded).and_then(|(curve, encoded)| {
+        let point = curves::point(curve, &encoded)?.to_vec();
+        let key = PublicKey { curve, point };
+        check::public_key(&key).is_ok().then_some(key)
+    });
+    key.ok_or_else(|| unfit("show the public key of a pair"))
+}
+
+/// All private keys with an identifier as we choose them. One search: SoftHSM reads every object for
+/// each. The class is always given, since a search without may show objects that are no keys.
+pub(super) fn all(session: &Session) -> Result<Vec<Found>, Trouble> {
+    let handles = session.find_objects(&[
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::Token(true),
+    ])?;
+    let mut found = Vec::with_capacity(handles.len());
+    for handle in handles {
+        let attributes =
+            match session.get_attributes(handle, &[AttributeType::Id, AttributeType::Label]) {
+                Ok(attributes) => attributes,
+                // Destroyed by someone else since the search.
+                Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => continue,
+                Err(error) => return Err(error.into()),
+            };
+        let mut id = None;
+        let mut purpose = Purpose::Use;
+        for attribute in attributes {
+            if let Attribute::Id(bytes) = attribute {
+                // Another length is not ours, or is what a crash during generation left behind.
+                id = <[u8; 16]>::try_from(bytes).ok().map(KeyId::new);
+            } else if let Attribute::Label(label) = attribute {
+                purpose = Purpose::of(&label);
+            }
+        }
+        if let Some(id) = id {
+            found.push(Found {
+                id,
+                handle,
+                purpose,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The public half of a pair; the private half does not carry the point.
+pub(super) fn public_half(session: &Session, id: KeyId) -> Result<Option<PublicKey>, Trouble> {
+    let halves = session.find_objects(&[
+        Attribute::Class(ObjectClass::PUBLIC_KEY),
+        Attribute::Id(id.as_bytes().to_vec()),
+    ])?;
+    match halves.first() {
+        Some(half) => public_key(session, *half).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Destroys both halves of a throw-away pair; a key with any other label stays.
+pub(super) fn destroy_probe(session: &Session, id: KeyId) -> Result<(), Trouble> {
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+        let halves = session.find_objects(&[
+            Attribute::Class(class),
+            Attribute::Id(id.as_bytes().to_vec()),
+            Attribute::Label(PROBE.as_bytes().to_vec()),
+        ])?;
+        for half in halves {
+            session.destroy_object(half)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! All lanes: where a command goes, how they start and how they stop.
+
+use super::job::{AnswerOnce, Job};
+use super::lane::{Lane, chain, refuse_all, unavailable};
+use super::tokens::Token;
+use super::{Reply, SigningError, Submit};
+use crate::ledger::{LedgerError, Store};
+use crate::sma::{self, Caller, Command};
+use crate::terms::{Clock, TssId};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How lanes are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneSettings {
+    /// Lanes per token; on SQLite there is one for all.
+    pub lanes_per_token: usize,
+    /// Commands that may wait in one lane; the next one is told to come back.
+    pub queue_len_max: usize,
+    /// Commands taken into one commit.
+    pub batch_len_max: usize,
+    /// Longest silence of a token while a batch waits for its signatures, in milliseconds.
+    pub hsm_timeout_ms: u64,
+}
+
+impl Default for LaneSettings {
+    fn default() -> Self {
+        Self {
+            lanes_per_token: 2,
+            queue_len_max: 1024,
+            batch_len_max: 256,
+            hsm_timeout_ms: 5000,
+        }
+    }
+}
+
+/// How often a lane without work looks after an unfinished batch.
+const IDLE_RETRY: Duration = Duration::from_millis(500);
+
+/// How many TSSs whose token is known are remembered.
+const TOKENS_KNOWN_MAX: usize = 100_000;
+
+/// Every lane of this process.
+pub struct Lanes {
+    lanes: Vec<LaneHandle>,
+    tokens: Arc<BTreeMap<String, Token>>,
+    token_of: Arc<RwLock<HashMap<TssId, String>>>,
+    router: Mutex<Option<SyncSender<Job>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The entrance of one lane.
+#[derive(Clone)]
+struct LaneHandle {
+    token: String,
+    queue: Arc<Mutex<Option<SyncSender<Job>>>>,
+}
+
+impl Lanes {
+    /// Starts all lanes. Each takes its own ledger connection.
+    pub fn start(
+        store: &Store,
+        tokens: BTreeMap<String, Token>,
+        clock: &Arc<dyn Clock>,
+        rules: sma::Settings,
+        settings: LaneSettings,
+    ) -> Result<Self, LedgerError> {
+        let tokens = Arc::new(tokens);
+        let rules = Arc::new(rules);
+        let mut lanes = Vec::new();
+        let mut threads = Vec::new();
+        for token in lane_tokens(store, &tokens, settings) {
+            let lane = Lane {
+                ledger: store.lane()?,
+                tokens: Arc::clone(&tokens),
+                clock: Arc::clone(clock),
+                rules: Arc::clone(&rules),
+                settings,
+                unfinished: Vec::new(),
+                clock_steps_seen: BTreeMap::new(),
+                decided_anew: VecDeque::new(),
+            };
+            let (sender, receiver) = sync_channel(settings.queue_len_max);
+            threads.push(spawn(format!("lane-{}", lanes.len()), move || {
+                run(lane, &receiver)
+            })?);
+            lanes.push(LaneHandle {
+                token,
+                queue: Arc::new(Mutex::new(Some(sender))),
+            });
+        }
+        let token_of = Arc::new(RwLock::new(HashMap::new()));
+        let (sender, receiver) = sync_channel(settings.queue_len_max);
+        let router = Router {
+            store: store.clone(),
+            lanes: lanes.clone(),
+            tokens: Arc::clone(&tokens),
+            token_of: Arc::clone(&token_of),
+        };
+        threads.push(spawn("lane-router".to_owned(), move || {
+            router.run(&receiver)
+        })?);
+        Ok(Self {
+            lanes,
+            tokens,
+            token_of,
+            router: Mutex::new(Some(sender)),
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Takes no more commands, works off those that wait, and returns when all are answered.
+    pub fn drain(&self) {
+        drop(lock(&self.router).take());
+        // The router ends first, because it feeds the lanes.
+        let mut threads = std::mem::take(&mut *lock(&self.threads));
+        if let Some(router) = threads.pop() {
+            join(router);
+        }
+        for lane in &self.lanes {
+            drop(lock(&lane.queue).take());
+        }
+        threads.into_iter().for_each(join);
+    }
+}
+
+impl Submit for Lanes {
+    fn submit(&self, tss: TssId, caller: Caller, command: Command, reply: Reply) {
+        let answer = AnswerOnce::new(reply);
+        let job = Job {
+            tss,
+            caller,
+            command,
+            answer,
+            tried_before: false,
+        };
+        let known = self
+            .token_of
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&tss)
+            .cloned();
+        match known {
+            Some(token) => hand_over(&self.lanes, &token, job),
+            // Finding the token may mean asking the ledger, which must not happen on this thread.
+            None => try_send(&lock(&self.router), job),
+        }
+    }
+
+    fn token_health(&self) -> Vec<(String, bool)> {
+        let check = |(label, token): (&String, &Token)| {
+            let health = token.csp().check_health();
+            if let Err(error) = &health {
+                tracing::error!(token = %label, error = %chain(error), "token {label} does not sign");
+            }
+            (label.clone(), health.is_ok())
+        };
+        self.tokens.iter().map(check).collect()
+    }
+}
+
+/// Finds the token of a TSS that this process has not met yet.
+struct Router {
+    store: Store,
+    lanes: Vec<LaneHandle>,
+    tokens: Arc<BTreeMap<String, Token>>,
+    token_of: Arc<RwLock<HashMap<TssId, String>>>,
+}
+
+impl Router {
+    fn run(&self, jobs: &Receiver<Job>) {
+        for job in jobs {
+            match self.store.token_of(job.tss) {
+                Ok(Some(token)) => {
+                    let tss = job.tss;
+                    hand_over(&self.lanes, &token, job);
+                    // Only now, so that no later command of this TSS can overtake this one.
+                    self.remember(tss, token);
+                }
+                Ok(None) => self.hand_over_new(job),
+                Err(error) => refuse_all(vec![job], &unavailable(&error)),
+            }
+        }
+    }
+
+    /// A TSS that does not exist can only be about to be assigned: any token of its environment will
+    /// do, since the device that it gets says where its key is.
+    fn hand_over_new(&self, job: Job) {
+        let environment = job.caller.environment;
+        let fitting = self
+            .tokens
+            .iter()
+            .find(|(_, token)| token.environment() == environment);
+        match fitting {
+            Some((token, _)) => hand_over(&self.lanes, token, job),
+            None => job.answer.send(Err(SigningError::Unavailable {
+                reason: "no token is configured for this environment",
+                retry_after_s: 60,
+            })),
+        }
+    }
+
+    fn remember(&self, tss: TssId, token: String) {
+        let mut known = self
+            .token_of
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= TOKENS_KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(tss, token);
+    }
+}
+
+/// The lanes to start, each with the token it belongs to. Where only one lane may write, it belongs to
+/// all tokens, which the empty label says.
+fn lane_tokens(
+    store: &Store,
+    tokens: &BTreeMap<String, Token>,
+    settings: LaneSettings,
+) -> Vec<String> {
+    if store.lanes_max() == Some(1) {
+        return vec![String::new()];
+    }
+    let lanes = settings.lanes_per_token.max(1);
+    tokens
+        .keys()
+        .flat_map(|token| std::iter::repeat_n(token.clone(), lanes))
+        .collect()
+}
+
+/// `(token, hash(tss) mod lanes)`: one TSS, one lane, so that its commands stay in order.
+fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
+    let fitting: Vec<_> = lanes
+        .iter()
+        .filter(|lane| lane.token.is_empty() || lane.token == token)
+        .collect();
+    let mut hasher = DefaultHasher::new();
+    job.tss.hash(&mut hasher);
+    let count = u64::try_from(fitting.len()).unwrap_or(1).max(1);
+    let index = usize::try_from(hasher.finish() % count).unwrap_or_default();
+    match fitting.get(index) {
+        Some(lane) => try_send(&lock(&lane.queue), job),
+        None => job.answer.send(Err(SigningError::Unavailable {
+            reason: "the token of the TSS is not available here",
+            retry_after_s: 60,
+        })),
+    }
+}
+
+/// A full lane says so now rather than timing out later.
+fn try_send(queue: &Option<SyncSender<Job>>, job: Job) {
+    let stopped = SigningError::Unavailable {
+        reason: "the server is shutting down",
+        retry_after_s: 5,
+    };
+    let Some(queue) = queue else {
+        return job.answer.send(Err(stopped));
+    };
+    match queue.try_send(job) {
+        Ok(()) => {}
+        Err(TrySendError::Full(job)) => job.answer.send(Err(SigningError::Unavailable {
+            reason: "too many commands are waiting",
+            retry_after_s: 1,
+        })),
+        Err(TrySendError::Disconnected(job)) => job.answer.send(Err(stopped)),
+    }
+}
+
+/// The life of a lane's thread: until its queue is closed and empty.
+fn run(mut lane: Lane, queue: &Receiver<Job>) {
+    loop {
+        let mut jobs: Vec<Job> = lane.decided_anew.drain(..).collect();
+        if jobs.is_empty() {
+            match queue.recv_timeout(IDLE_RETRY) {
+                Ok(job) => jobs.push(job),
+                Err(RecvTimeoutError::Timeout) => {
+                    guarded(&mut lane, |lane| drop(lane.finish_unfinished()));
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        // Group commit without a timer: whatever came while the last batch was at work.
+        while jobs.len() < lane.settings.batch_len_max {
+            match queue.try_recv() {
+                Ok(job) => jobs.push(job),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        guarded(&mut lane, |lane| lane.process(jobs));
+    }
+    guarded(&mut lane, |lane| drop(lane.finish_unfinished()));
+    if !lane.unfinished.is_empty() {
+        tracing::error!(
+            "a signed batch could not be committed before the end; it was never released"
+        );
+    }
+}
+
+/// A panic ends this batch, not the lane: its jobs answer by being dropped, and the unfinished batch,
+/// if there is one, is finished first thing next time.
+fn guarded(lane: &mut Lane, work: impl FnOnce(&mut Lane)) {
+    if catch_unwind(AssertUnwindSafe(|| work(lane))).is_err() {
+        tracing::error!("a signing lane panicked; its batch was given up, the lane goes on");
+    }
+}
+
+fn spawn(
+    name: String,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, LedgerError> {
+    thread::Builder::new()
+        .name(name)
+        .spawn(work)
+        .map_err(|source| LedgerError::Unavailable {
+            action: "start a thread for a signing lane",
+            source: Box::new(source),
+        })
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a signing lane ended by a panic");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

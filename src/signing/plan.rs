@@ -1,0 +1,274 @@
+//! From the commands of one TSS to messages ready to be signed, and back to answers.
+
+use super::SigningError;
+use super::job::Job;
+use crate::asn1::{Content, assemble, file_name, to_be_signed};
+use crate::csp::KeyPair;
+use crate::ledger::lane::SignedKind;
+use crate::ledger::{LoadedTss, SignedMessage, TssBatch};
+use crate::sma::{self, Answer, Plan, Slice, StampedMessage, Step};
+use crate::terms::{ClockStep, Hash, SeTime, SignatureCounter, TssId};
+use openssl::hash::{MessageDigest, hash};
+use std::collections::BTreeMap;
+
+/// How far behind the last message the clock may be; the message then gets the last time again
+/// (design decision 9).
+const CLOCK_BEHIND_S_MAX: i64 = 1;
+
+/// The time a batch was decided at.
+#[derive(Clone, Copy)]
+pub(super) struct BatchTime {
+    pub now: SeTime,
+    pub step: Option<ClockStep>,
+}
+
+/// What was decided for one TSS: the state afterwards, the messages in between, the answers.
+pub(super) struct PlannedTss {
+    pub tss: TssId,
+    pub expected_counter: Option<SignatureCounter>,
+    pub key: Option<KeyPair>,
+    pub token: Option<String>,
+    pub slice: Slice,
+    pub messages: Vec<PlannedMessage>,
+    pub jobs: Vec<DecidedJob>,
+}
+
+/// A message and, once it was made, its signature.
+pub(super) struct PlannedMessage {
+    pub stamped: StampedMessage,
+    pub signed_bytes: Vec<u8>,
+    pub digest: Vec<u8>,
+    pub signature: Vec<u8>,
+}
+
+/// A job with its decision; the answer holds once the first `messages` messages are kept.
+pub(super) struct DecidedJob {
+    pub job: Job,
+    pub answer: Result<Answer, SigningError>,
+    pub messages: usize,
+}
+
+/// Decides the jobs of one TSS in order, each on the state that the one before it leads to.
+/// The same arguments give the same messages, byte for byte.
+pub(super) fn plan(
+    tss: TssId,
+    loaded: &LoadedTss,
+    jobs: Vec<Job>,
+    rules: &sma::Settings,
+    time: BatchTime,
+    clock_step_seen: u64,
+) -> PlannedTss {
+    let known = loaded.slice.tss.as_ref();
+    let mut planned = PlannedTss {
+        tss,
+        expected_counter: known.map(|tss| tss.device.signature_counter),
+        key: loaded.key.clone(),
+        token: loaded.token.clone(),
+        slice: loaded.slice.clone(),
+        messages: Vec::new(),
+        jobs: Vec::with_capacity(jobs.len()),
+    };
+    // A TSS that comes into being now has never seen the clock before its correction.
+    let mut owed = time
+        .step
+        .filter(|step| known.is_some() && step.sequence > clock_step_seen);
+    for job in jobs {
+        let answer = match sma::decide(&planned.slice, &job.caller, &job.command, rules, time.now) {
+            Plan::Refuse(rejection) => Err(rejection.into()),
+            Plan::Act { steps, answer } => planned
+                .act(&steps, time.now, &mut owed)
+                .and_then(|()| answer.map_err(SigningError::from)),
+        };
+        let messages = planned.messages.len();
+        planned.jobs.push(DecidedJob {
+            job,
+            answer,
+            messages,
+        });
+    }
+    planned
+}
+
+impl PlannedTss {
+    fn act(
+        &mut self,
+        steps: &[Step],
+        now: SeTime,
+        owed: &mut Option<ClockStep>,
+    ) -> Result<(), SigningError> {
+        if steps.iter().any(|step| step.message.is_some()) {
+            self.require_clock(now)?;
+            if let Some(step) = owed.take() {
+                self.record(&sma::time_update(&step), now)?;
+            }
+        }
+        steps.iter().try_for_each(|step| self.record(step, now))
+    }
+
+    fn require_clock(&self, now: SeTime) -> Result<(), SigningError> {
+        let last = self
+            .slice
+            .tss
+            .as_ref()
+            .map_or(SeTime::UNSET, |tss| tss.last_se_time);
+        let behind_s = last.unix_seconds() - now.unix_seconds();
+        if behind_s <= CLOCK_BEHIND_S_MAX {
+            return Ok(());
+        }
+        tracing::error!(
+            tss.id = %self.tss, behind_s,
+            "TSS {}: the clock of this node is {behind_s} s behind the last log message", self.tss
+        );
+        Err(SigningError::Unavailable {
+            reason: "the clock is behind the last log message",
+            retry_after_s: u32::try_from(behind_s).unwrap_or(u32::MAX),
+        })
+    }
+
+    fn record(&mut self, step: &Step, now: SeTime) -> Result<(), SigningError> {
+        let Some(stamped) = self.slice.record(step, now) else {
+            return Ok(());
+        };
+        let signed_bytes = to_be_signed(&stamped.header, &stamped.content).map_err(|error| {
+            tracing::error!(tss.id = %self.tss, %error, "TSS {}: message not encoded", self.tss);
+            SigningError::Broken {
+                reason: "a log message could not be encoded",
+            }
+        })?;
+        let digest = digest(stamped.header.algorithm.hash(), &signed_bytes)?;
+        self.messages.push(PlannedMessage {
+            stamped,
+            signed_bytes,
+            digest,
+            signature: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Whether anything has to be written.
+    pub fn changes_something(&self) -> bool {
+        self.slice.changed != sma::Changed::default()
+    }
+
+    /// Only the answers.
+    pub fn into_told(self) -> Told {
+        Told {
+            tss: self.tss,
+            jobs: self.jobs,
+            slice: self.slice,
+        }
+    }
+
+    /// What to write, and what may be told once it is written. Every message must have its signature.
+    pub fn into_batch(mut self) -> Result<(TssBatch, Told), SigningError> {
+        let mut messages = Vec::with_capacity(self.messages.len());
+        for message in std::mem::take(&mut self.messages) {
+            messages.push(keepable(&mut self.slice, message)?);
+        }
+        let entry = TssBatch {
+            tss: self.tss,
+            expected_counter: self.expected_counter,
+            slice: self.slice.clone(),
+            messages,
+        };
+        Ok((entry, self.into_told()))
+    }
+}
+
+/// What a commit will let us tell.
+pub(super) struct Told {
+    pub tss: TssId,
+    pub jobs: Vec<DecidedJob>,
+    pub slice: Slice,
+}
+
+impl Told {
+    /// The commit is durable: now, and only now, the answers.
+    pub fn release(self) {
+        for decided in self.jobs {
+            let result = decided.answer.and_then(|answer| {
+                let missing = SigningError::Broken {
+                    reason: "the answer is not in its own state",
+                };
+                self.slice.outcome(answer).ok_or(missing)
+            });
+            decided.job.answer.send(result);
+        }
+    }
+
+    /// The batch is signed but not kept yet. Nothing of it is told; the same call again will find it.
+    pub fn withhold(self) {
+        for decided in self.jobs {
+            decided.job.answer.send(Err(super::lane::NOT_KEPT));
+        }
+    }
+}
+
+/// Puts signature and signed bytes together, and hands the signature to the step that answers with it.
+fn keepable(slice: &mut Slice, message: PlannedMessage) -> Result<SignedMessage, SigningError> {
+    let broken = SigningError::Broken {
+        reason: "a log message could not be put together",
+    };
+    assert!(
+        !message.signature.is_empty(),
+        "a message without signature must never be kept"
+    );
+    let header = &message.stamped.header;
+    let der = assemble(&message.signed_bytes, &message.signature).map_err(|_| broken)?;
+    let name = file_name(header, &message.stamped.content).map_err(|_| SigningError::Broken {
+        reason: "a log message has no file name",
+    })?;
+    let kind = match (&message.stamped.content, message.stamped.transaction_step) {
+        (Content::Transaction(_), Some(key)) => {
+            let step = slice.steps.get_mut(&key);
+            let step = step.ok_or(SigningError::Broken {
+                reason: "a transaction step is missing",
+            })?;
+            step.signature = message.signature;
+            SignedKind::Transaction {
+                number: step.number,
+                revision: step.revision,
+                client: step.client,
+                client_serial: step.client_serial.clone(),
+            }
+        }
+        (Content::Transaction(_), None) => {
+            return Err(SigningError::Broken {
+                reason: "a transaction message has no step",
+            });
+        }
+        (Content::System { .. }, _) => SignedKind::System,
+        (Content::Audit { .. }, _) => SignedKind::Audit,
+    };
+    Ok(SignedMessage {
+        signature_counter: header.signature_counter,
+        log_time: header.time,
+        file_name: name.to_string(),
+        kind,
+        der,
+    })
+}
+
+fn digest(algorithm: Hash, bytes: &[u8]) -> Result<Vec<u8>, SigningError> {
+    let algorithm = match algorithm {
+        Hash::Sha256 => MessageDigest::sha256(),
+        Hash::Sha384 => MessageDigest::sha384(),
+        Hash::Sha512 => MessageDigest::sha512(),
+        Hash::Sha3_256 => MessageDigest::sha3_256(),
+        Hash::Sha3_384 => MessageDigest::sha3_384(),
+        Hash::Sha3_512 => MessageDigest::sha3_512(),
+    };
+    let digest = hash(algorithm, bytes).map_err(|_| SigningError::Broken {
+        reason: "a log message could not be hashed",
+    })?;
+    Ok(digest.to_vec())
+}
+
+/// Which TSSs a batch names, with its jobs in the order they came.
+pub(super) fn by_tss(jobs: Vec<Job>) -> BTreeMap<TssId, Vec<Job>> {
+    let mut sorted = BTreeMap::<TssId, Vec<Job>>::new();
+    for job in jobs {
+        sorted.entry(job.tss).or_default().push(job);
+    }
+    sorted
+}

@@ -1,0 +1,5 @@
+//! One suite per port, run against every adapter.
+
+mod csp;
+mod csp_faults;
+//HSM

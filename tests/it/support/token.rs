@@ -1,0 +1,253 @@
+//! Tokens for tests: each test gets one of its own, with a random label, in SoftHSM or in Kryoptic.
+//!
+//! `.cargo/config.toml` points the modules to files below `target/test-hsm`, which the first call here
+//! makes anew. A lock on that folder keeps a second test process waiting until this one has ended.
+
+use siegel::csp::KeyId;
+use siegel::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig, initialise_token};
+use siegel::terms::{Clock, Entropy, Environment, SeTime, Secret};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+/// The user PIN of all test tokens; Kryoptic wants at least 8 characters.
+pub const PIN: &str = "test-pin-1234";
+const SO_PIN: &str = "test-so-pin-1234";
+
+/// Tokens a test process can have in Kryoptic, whose slots are fixed by its configuration.
+const KRYOPTIC_SLOTS: usize = 32;
+
+/// The machine's monotonic clock; its wall clock stands still, no test of tokens looks at it.
+pub struct TestClock(std::time::Instant);
+
+impl TestClock {
+    /// Starts at zero.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the adapter of the Clock port for tests on real devices"
+    )]
+    pub fn start() -> Arc<Self> {
+        Arc::new(Self(std::time::Instant::now()))
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> SeTime {
+        SeTime::try_from(1_800_000_000).unwrap()
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap()
+    }
+}
+
+/// Randomness of the machine.
+pub struct TestEntropy;
+
+impl Entropy for TestEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        openssl::rand::rand_bytes(buffer).unwrap();
+    }
+}
+
+/// A random key identifier.
+pub fn key_id() -> KeyId {
+    let mut id = [0; 16];
+    TestEntropy.fill(&mut id);
+    KeyId::new(id)
+}
+
+/// The modules of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Module {
+    SoftHsm,
+    Kryoptic,
+}
+
+impl Module {
+    /// Its folder below `hsm-config`.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::SoftHsm => "softhsm",
+            Self::Kryoptic => "kryoptic",
+        }
+    }
+}
+
+/// A token that only this test uses.
+#[derive(Clone, Debug)]
+pub struct TestToken {
+    pub kind: Module,
+    pub module: PathBuf,
+    pub label: String,
+}
+
+impl TestToken {
+    /// Configuration with the right PIN.
+    pub fn config(&self) -> TokenConfig {
+        TokenConfig {
+            name: self.label.clone(),
+            environment: Environment::Test,
+            module: self.module.clone(),
+            module_env: BTreeMap::new(),
+            token: Selector::Label(self.label.clone()),
+            pin: Secret::new(PIN.to_owned()),
+            sessions_max: 8,
+            session_wait_ms: 10_000,
+        }
+    }
+
+    /// Opens it.
+    pub fn open(&self) -> Pkcs11Token {
+        Pkcs11Token::open(self.config(), Arc::new(TestEntropy), TestClock::start()).unwrap()
+    }
+
+    /// The folder of this token in the storage of SoftHSM.
+    pub fn storage(&self) -> PathBuf {
+        assert_eq!(self.kind, Module::SoftHsm);
+        let holds_label = |folder: &PathBuf| {
+            fs::read(folder.join("token.object")).is_ok_and(|object| {
+                object
+                    .windows(self.label.len())
+                    .any(|window| window == self.label.as_bytes())
+            })
+        };
+        fs::read_dir(home().join("softhsm"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(holds_label)
+            .expect("SoftHSM keeps a folder for each token")
+    }
+
+    /// Does something to this token in another process and returns what it printed; see
+    /// [`super::elsewhere`].
+    pub fn elsewhere(&self, job: &str) -> String {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", super::elsewhere::TEST, "--nocapture"])
+            .env(super::elsewhere::JOB, job)
+            .env(super::elsewhere::MODULE, &self.module)
+            .env(super::elsewhere::LABEL, &self.label)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{job}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        text
+    }
+}
+
+/// A fresh token in SoftHSM.
+pub fn softhsm() -> TestToken {
+    home();
+    fresh(Module::SoftHsm, softhsm_module())
+}
+
+/// A fresh token in Kryoptic, or `None`, with a printed line, where the module has not been built. With
+/// `SIEGEL_NEED_KRYOPTIC=1` that is a failure instead.
+pub fn kryoptic() -> Option<TestToken> {
+    home();
+    let built = project().join("target/kryoptic/release/libkryoptic_pkcs11.so");
+    let module = std::env::var_os("SIEGEL_KRYOPTIC").map_or(built, PathBuf::from);
+    if !module.is_file() {
+        let needed = std::env::var("SIEGEL_NEED_KRYOPTIC").is_ok_and(|needed| needed == "1");
+        assert!(!needed, "Kryoptic is needed: run scripts/build-kryoptic");
+        println!("skipped: no Kryoptic module; scripts/build-kryoptic makes one");
+        return None;
+    }
+    Some(fresh(Module::Kryoptic, module))
+}
+
+/// The PKCS#11 library of SoftHSM: `SIEGEL_SOFTHSM`, or one of the places where systems put it.
+pub fn softhsm_module() -> PathBuf {
+    const PLACES: [&str; 6] = [
+        "/usr/lib/softhsm/libsofthsm2.so",
+        "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+        "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+        "/usr/lib64/softhsm/libsofthsm2.so",
+        "/usr/lib64/pkcs11/libsofthsm2.so",
+        "/opt/homebrew/lib/softhsm/libsofthsm2.so",
+    ];
+    std::env::var_os("SIEGEL_SOFTHSM")
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(PLACES.map(PathBuf::from))
+        .find(|path| path.is_file())
+        .expect("SoftHSM 2 is installed, or SIEGEL_SOFTHSM names its library")
+}
+
+fn fresh(kind: Module, module: PathBuf) -> TestToken {
+    let mut random = [0; 8];
+    TestEntropy.fill(&mut random);
+    let label = format!("test-{}", hex::encode(random));
+    again(kind, module, label)
+}
+
+fn again(kind: Module, module: PathBuf, label: String) -> TestToken {
+    let secret = |text: &str| Secret::new(text.to_owned());
+    initialise_token(&module, &label, &secret(SO_PIN), &secret(PIN)).unwrap();
+    TestToken {
+        kind,
+        module,
+        label,
+    }
+}
+
+/// Another token with the same label.
+pub fn twin(token: &TestToken) -> TestToken {
+    again(token.kind, token.module.clone(), token.label.clone())
+}
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `target/test-hsm`, empty but for the configuration of the modules; made once per process.
+pub fn home() -> &'static Path {
+    static HOME: OnceLock<(PathBuf, File)> = OnceLock::new();
+    let (home, _lock) = HOME.get_or_init(|| {
+        let home = project().join("target/test-hsm");
+        for (variable, file) in [
+            ("SOFTHSM2_CONF", "softhsm2.conf"),
+            ("KRYOPTIC_CONF", "kryoptic.conf"),
+        ] {
+            let set = std::env::var_os(variable).map(PathBuf::from);
+            assert_eq!(
+                set,
+                Some(home.join(file)),
+                "{variable} must be set by .cargo/config.toml: run the tests through cargo"
+            );
+        }
+        fs::create_dir_all(&home).unwrap();
+        let lock = File::create(home.join("lock")).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        for store in ["softhsm", "kryoptic"] {
+            let _ = fs::remove_dir_all(home.join(store));
+            fs::create_dir_all(home.join(store)).unwrap();
+        }
+        fs::write(
+            home.join("softhsm2.conf"),
+            format!(
+                "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
+                home.join("softhsm").display()
+            ),
+        )
+        .unwrap();
+        let slots: String = (0..KRYOPTIC_SLOTS)
+            .map(|slot| {
+                let store = home.join(format!("kryoptic/{slot}.sql"));
+                format!(
+                    "[[slots]]\nslot = {slot}\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n",
+                    store.display()
+                )
+            })
+            .collect();
+        fs::write(home.join("kryoptic.conf"), slots).unwrap();
+        (home, lock)
+    });
+    home
+}

@@ -4,6 +4,9 @@
 //! success, 1 a "no" that was found out, 2 something that could not be done.
 
 mod admin;
+mod demo;
+mod files;
+mod init;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -21,6 +24,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a data folder: configuration, keys of this installation, a SoftHSM token.
+    Init(init::InitArgs),
+    /// Credentials for a first client, and a small till that shows the whole way.
+    Demo(demo::DemoArgs),
     /// Organisations, API keys and TSSs.
     Admin(admin::AdminArgs),
 }
@@ -28,10 +35,12 @@ enum Command {
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Admin(args) => admin::run(args),
+        Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => demo::run(&args),
+        Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("siegel: {error:#}");
             ExitCode::from(FAILED)

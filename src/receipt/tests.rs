@@ -101,6 +101,12 @@ fn every_slot_has_a_name_and_a_deprecated_number() {
         let expected = format!("Beleg^{}^", amounts.join("_"));
         assert_eq!(receipt(json!([rate(name, "1.00")]), json!([])), expected);
         assert_eq!(receipt(json!([rate(number, "1.00")]), json!([])), expected);
+        let padded = if number.contains('.') {
+            format!("{number}0")
+        } else {
+            format!("{number}.00")
+        };
+        assert_eq!(receipt(json!([rate(padded, "1.00")]), json!([])), expected);
         let as_number: Value = serde_json::from_str(number).unwrap();
         assert_eq!(
             receipt(json!([rate(as_number, "1.00")]), json!([])),
@@ -375,7 +381,7 @@ fn missing_and_unknown_receipt_fields_are_refused_by_name() {
         receipt(json!({ "receipt_type": "Beleg", "amounts_per_vat_rate": [] })),
         "schema.standard_v1.receipt.receipt_type is no known receipt type",
     );
-    for bad in ["16", "REDUCED_2", "", "19%"] {
+    for bad in ["16", "REDUCED_2", "", "19%", "0.001", "18.999", "-7"] {
         refused(
             receipt(json!({
                 "receipt_type": "RECEIPT", "amounts_per_vat_rate": [rate(bad, "1.00")],

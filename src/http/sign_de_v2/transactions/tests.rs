@@ -219,13 +219,25 @@ fn parsed(query_string: &str, body: &Value) -> Result<Command, String> {
     })
 }
 
-fn input_of(command: Command) -> TransactionInput {
-    match command {
-        Command::StartTransaction(input)
-        | Command::UpdateTransaction(input)
-        | Command::FinishTransaction(input, _) => input,
-        other => panic!("{other:?}"),
+/// Name of the function asked for, and its input.
+fn asked(command: Command) -> (&'static str, TransactionInput) {
+    if let Command::StartTransaction(input) = command {
+        return ("start", input);
     }
+    if let Command::UpdateTransaction(input) = command {
+        return ("update", input);
+    }
+    let Command::FinishTransaction(input, outcome) = command else {
+        panic!("no transaction: {command:?}");
+    };
+    match outcome {
+        TransactionOutcome::Finished => ("finish", input),
+        TransactionOutcome::Cancelled => ("cancel", input),
+    }
+}
+
+fn input_of(command: Command) -> TransactionInput {
+    asked(command).1
 }
 
 #[test]
@@ -245,16 +257,9 @@ fn a_transaction_is_named_by_id_or_by_number() {
 #[test]
 fn state_and_revision_choose_the_function() {
     let body = |state: &str| json!({ "state": state, "client_id": CLIENT, "schema": receipt() });
-    let name = |query_string, state| match parsed(query_string, &body(state)).unwrap() {
-        Command::StartTransaction(input) => ("start", input.revision.value()),
-        Command::UpdateTransaction(input) => ("update", input.revision.value()),
-        Command::FinishTransaction(input, TransactionOutcome::Finished) => {
-            ("finish", input.revision.value())
-        }
-        Command::FinishTransaction(input, TransactionOutcome::Cancelled) => {
-            ("cancel", input.revision.value())
-        }
-        other => panic!("{other:?}"),
+    let name = |query_string, state| {
+        let (name, input) = asked(parsed(query_string, &body(state)).unwrap());
+        (name, input.revision.value())
     };
     assert_eq!(name("tx_revision=1", "ACTIVE"), ("start", 1));
     assert_eq!(name("", "ACTIVE"), ("start", 1));

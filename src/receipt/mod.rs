@@ -17,6 +17,4 @@ pub use refusal::SchemaError;
 pub use schema::{ABORTED_RECEIPT, Schema, SchemaForm};
 
 #[cfg(test)]
-mod qr_tests;
-#[cfg(test)]
 mod tests;

@@ -239,3 +239,6 @@ impl fmt::Debug for QrCode {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -329,3 +329,6 @@ impl FromStr for ExportRequest {
         Self::from_pairs(pairs.ok_or(ExportRequestError::Text)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,4 @@ pub use serial_number::{SerialNumber, SerialNumberError};
 pub use users::{Environment, LogFormat, Role};
 
 #[cfg(test)]
-mod export_request_tests;
-#[cfg(test)]
 mod tests;

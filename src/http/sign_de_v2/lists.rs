@@ -177,3 +177,6 @@ fn not_allowed(name: &str) -> Malformed {
         "should be equal to one of the allowed values",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,3 +52,6 @@ fn wrapped(pairs: &Map<String, Value>) -> Option<&Map<String, Value>> {
     let inner = pairs.get("metadata")?.as_object()?;
     (pairs.len() == 1).then_some(inner)
 }
+
+#[cfg(test)]
+mod tests;

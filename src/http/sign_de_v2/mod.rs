@@ -8,8 +8,3 @@ pub mod transactions;
 
 /// Version of the dialect that we speak; `_version` of every resource.
 pub const VERSION: &str = "2.2.2";
-
-#[cfg(test)]
-mod lists_tests;
-#[cfg(test)]
-mod metadata_tests;

@@ -1,5 +1,5 @@
-use super::lists::*;
-use super::query::Query;
+use super::super::query::Query;
+use super::*;
 use crate::ledger::{ClientFilter, ExportState, ListOrder, Page, TransactionFilter};
 use crate::sma::{ClientState, TransactionState, TssState};
 use crate::terms::{ClientSerial, Environment, TssId};
@@ -149,14 +149,4 @@ fn the_envelope_counts_the_items_of_its_page() {
         answer.to_string(),
         r#"{"data":[{},{}],"count":2,"_type":"TSS_LIST","_env":"LIVE","_version":"2.2.2"}"#
     );
-}
-
-#[test]
-fn a_query_is_decoded_and_must_be_utf_8() {
-    let pairs = query("??a=%C3%A4+b&&c=d=e&f");
-    let pairs: Vec<_> = pairs.pairs().collect();
-    assert_eq!(pairs, [("a", "ä b"), ("c", "d=e"), ("f", "")]);
-    for bad in ["a=%", "a=%4", "a=%zz", "a=%FF"] {
-        assert!(Query::parse(bad).is_err(), "{bad}");
-    }
 }

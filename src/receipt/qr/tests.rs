@@ -1,6 +1,6 @@
+use super::super::QrTime;
 use super::*;
 use crate::terms::{Hash, SeTime, SignatureAlgorithm, SignatureCounter, TransactionNumber};
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::Value;

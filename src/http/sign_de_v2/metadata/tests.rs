@@ -1,4 +1,4 @@
-use super::metadata::patch;
+use super::patch;
 use serde_json::{Value, json};
 
 fn pairs(value: &Value) -> Vec<(String, Option<String>)> {

@@ -40,15 +40,23 @@ pub(super) struct InitArgs {
 pub(super) fn run(args: &InitArgs) -> anyhow::Result<()> {
     let configuration = args.dir.join("siegel.toml");
     if configuration.exists() {
-        println!("{} is there already; nothing was changed", configuration.display());
+        println!(
+            "{} is there already; nothing was changed",
+            configuration.display()
+        );
         return Ok(());
     }
     fs::create_dir_all(&args.dir)
         .with_context(|| format!("the folder {} could not be made", args.dir.display()))?;
-    let dir = args.dir.canonicalize().context("the data folder has no absolute path")?;
+    let dir = args
+        .dir
+        .canonicalize()
+        .context("the data folder has no absolute path")?;
     let module = softhsm(args.softhsm.as_deref())?;
     let softhsm_conf = dir.join("softhsm2.conf");
-    let conf_text = softhsm_conf.to_str().context("the data folder's path must be UTF-8")?;
+    let conf_text = softhsm_conf
+        .to_str()
+        .context("the data folder's path must be UTF-8")?;
     // SoftHSM reads its variable from the process; this starts the same command again with it set.
     environment::reexec_with(&BTreeMap::from([(
         "SOFTHSM2_CONF".to_owned(),
@@ -61,17 +69,24 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<()> {
     }
     // Last, because its presence says that everything else is there.
     write_private(&configuration, &configuration_text(args.port, &module))?;
-    println!("{} is ready; start with: siegel serve --config {0}", configuration.display());
+    println!(
+        "{} is ready; start with: siegel serve --config {0}",
+        configuration.display()
+    );
     Ok(())
 }
 
 fn softhsm(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let places = SOFTHSM_PLACES.map(PathBuf::from);
-    let found = given.map(Path::to_owned).or_else(|| places.into_iter().find(|path| path.exists()));
+    let found = given
+        .map(Path::to_owned)
+        .or_else(|| places.into_iter().find(|path| path.exists()));
     match found {
         Some(path) if path.exists() => Ok(path),
         Some(path) => bail!("there is no SoftHSM library at {}", path.display()),
-        None => bail!("SoftHSM was not found: install the package softhsm2, or name its library with --softhsm"),
+        None => bail!(
+            "SoftHSM was not found: install the package softhsm2, or name its library with --softhsm"
+        ),
     }
 }
 
@@ -97,7 +112,12 @@ fn make_token(dir: &Path, conf: &Path, module: &Path) -> anyhow::Result<()> {
 fn random_digits(count: usize) -> Secret {
     let mut bytes = vec![0; count];
     SystemEntropy.fill(&mut bytes);
-    Secret::new(bytes.into_iter().map(|byte| char::from(b'0' + byte % 10)).collect())
+    Secret::new(
+        bytes
+            .into_iter()
+            .map(|byte| char::from(b'0' + byte % 10))
+            .collect(),
+    )
 }
 
 fn configuration_text(port: u16, module: &Path) -> String {

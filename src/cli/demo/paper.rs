@@ -29,8 +29,14 @@ pub(super) fn receipt(answer: &Value) -> anyhow::Result<String> {
         ("TSE-Start", moment("/time_start")?),
         ("TSE-Stop", moment("/time_end")?),
         ("Kasse", text(answer, "client_serial_number")?.to_owned()),
-        ("TSE-Seriennummer", text(answer, "tss_serial_number")?.to_owned()),
-        ("TSE-Signaturzähler", number("/signature/counter")?.to_string()),
+        (
+            "TSE-Seriennummer",
+            text(answer, "tss_serial_number")?.to_owned(),
+        ),
+        (
+            "TSE-Signaturzähler",
+            number("/signature/counter")?.to_string(),
+        ),
         ("TSE-Signatur", text(answer, "signature.value")?.to_owned()),
     ] {
         writeln!(paper, "  {title:<20} {value}")?;

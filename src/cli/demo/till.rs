@@ -134,7 +134,10 @@ fn set_up(api: &Api) -> anyhow::Result<Own> {
     api.patch(&tss, &json!({"state": "UNINITIALIZED"}))?;
     let pin = json!({"admin_puk": puk, "new_admin_pin": own.admin_pin});
     api.patch(&format!("{tss}/admin"), &pin)?;
-    api.post(&format!("{tss}/admin/auth"), &json!({"admin_pin": own.admin_pin}))?;
+    api.post(
+        &format!("{tss}/admin/auth"),
+        &json!({"admin_pin": own.admin_pin}),
+    )?;
     api.patch(&tss, &json!({"state": "INITIALIZED"}))?;
     let client = format!("{tss}/client/{}", own.client_id);
     let serial = format!("DEMO-{}", own.client_id);

@@ -3,8 +3,8 @@
 
 use super::{PkiError, TestCa};
 use crate::ledger::Store;
-use crate::terms::{Curve, Environment};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use crate::terms::{Bell, Curve, Environment};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -29,42 +29,6 @@ pub struct DevicePool {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Wakes the pool's thread.
-#[derive(Default)]
-struct Bell {
-    state: Mutex<Rung>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Rung {
-    wanted: bool,
-    stop: bool,
-}
-
-impl Bell {
-    /// Waits for a ring; `false` when it is time to stop.
-    fn wait(&self, at_most: Duration) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut state, _) = self
-            .changed
-            .wait_timeout_while(state, at_most, |state| !state.wanted && !state.stop)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.wanted = false;
-        !state.stop
-    }
-
-    fn is_stopped(&self) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.stop
-    }
-
-    fn ring(&self, change: impl FnOnce(&mut Rung)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_all();
-    }
-}
-
 impl DevicePool {
     /// Starts filling the pool.
     ///
@@ -84,12 +48,12 @@ impl DevicePool {
 
     /// Says that devices were taken. Returns at once.
     pub fn wake(&self) {
-        self.bell.ring(|state| state.wanted = true);
+        self.bell.ring();
     }
 
     /// Ends after the device in the making.
     pub fn stop(&self) {
-        self.bell.ring(|state| state.stop = true);
+        self.bell.stop();
         let thread = self
             .thread
             .lock()

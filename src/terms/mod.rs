@@ -4,6 +4,7 @@
 //! these types has been checked when it was made, so no room below checks it again.
 
 mod algorithm;
+mod bell;
 mod client_serial;
 mod clock;
 mod counters;
@@ -15,6 +16,7 @@ mod serial_number;
 mod users;
 
 pub use algorithm::{Curve, Hash, SignatureAlgorithm};
+pub use bell::Bell;
 pub use client_serial::{CLIENT_SERIAL_LEN_MAX, ClientSerial, ClientSerialError};
 pub use clock::{Clock, ClockStep, Entropy, SeTime, SeTimeError};
 pub use counters::{COUNTER_MAX, Revision, SignatureCounter, TransactionNumber};

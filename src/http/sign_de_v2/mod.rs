@@ -30,5 +30,6 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .configure(tss::routes)
         .configure(admin::routes)
         .configure(clients::routes)
-        .configure(transactions::routes);
+        .configure(transactions::routes)
+        .configure(exports::routes);
 }

@@ -2,9 +2,11 @@
 
 mod answer;
 mod query;
+mod routes;
 
 pub use answer::export;
 pub use query::export_request;
+pub(super) use routes::routes;
 
 #[cfg(test)]
 mod tests;

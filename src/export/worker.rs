@@ -1,0 +1,191 @@
+//! The worker that chooses and counts the messages of requested exports.
+
+use super::ExportError;
+use crate::ledger::{ExportRow, ExportState, LedgerError, Selection, Store};
+use crate::terms::{Bell, Clock, ExportRequest, SeTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Settings of exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportSettings {
+    /// How long an export can be downloaded, in seconds.
+    pub expiry_s: u32,
+}
+
+/// How often the worker looks although nobody rang: another node may have taken a request.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// An export that has been worked at for longer than this was left behind by a node that ended.
+const LEFT_BEHIND_S: i64 = 600;
+
+/// Why an export has no data; `exception` of the dialect (§9).
+const TOO_MANY: &str = "E_TOO_MANY_RECORDS";
+const NO_DATA: &str = "E_NO_DATA_AVAILABLE";
+const NO_TRANSACTION: &str = "E_TRANSACTION_ID_NOT_FOUND";
+const NO_CLIENT: &str = "E_ID_NOT_FOUND";
+const BAD_REQUEST: &str = "E_BAD_REQUEST";
+
+/// Works until it is stopped.
+pub struct ExportWorker {
+    bell: Arc<Bell>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl ExportWorker {
+    /// Starts the worker.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] when the ledger does not answer or no thread can be started.
+    pub fn start(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        settings: ExportSettings,
+    ) -> Result<Self, LedgerError> {
+        if store.lanes_max() == Some(1) {
+            // Nobody else can be at work, so whatever is being worked at was left behind.
+            store.requeue_exports(clock.now().plus_seconds(1))?;
+        }
+        let bell = Arc::new(Bell::default());
+        let own = Arc::clone(&bell);
+        let worker = Worker {
+            store,
+            clock,
+            settings,
+        };
+        let thread = thread::Builder::new()
+            .name("exports".to_owned())
+            .spawn(move || worker.run(&own))
+            .map_err(|source| LedgerError::Unavailable {
+                action: "start the thread of the exports",
+                source: Box::new(source),
+            })?;
+        Ok(Self {
+            bell,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Says that an export was requested. Returns at once.
+    pub fn wake(&self) {
+        self.bell.ring();
+    }
+
+    /// Ends after the export at hand.
+    pub fn stop(&self) {
+        self.bell.stop();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the worker of the exports ended by a panic");
+        }
+    }
+}
+
+struct Worker {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    settings: ExportSettings,
+}
+
+impl Worker {
+    fn run(&self, bell: &Bell) {
+        loop {
+            if let Err(error) = self.work_off(bell) {
+                tracing::error!(%error, "exports cannot be prepared for now");
+            }
+            if !bell.wait(LOOK_EVERY) {
+                return;
+            }
+        }
+    }
+
+    fn work_off(&self, bell: &Bell) -> Result<(), ExportError> {
+        let left_behind = self.clock.now().plus_seconds(-LEFT_BEHIND_S);
+        self.store.requeue_exports(left_behind)?;
+        while !bell.is_stopped() {
+            let Some(row) = self.store.take_pending_export(self.clock.now())? else {
+                break;
+            };
+            let outcome = self.choose(&row)?;
+            // Not in this state any more: its owner cancelled it meanwhile.
+            let ended = ended(row, outcome, self.clock.now(), self.settings);
+            self.store.update_export(ExportState::Working, &ended)?;
+        }
+        Ok(())
+    }
+
+    /// Which messages, and how many; or why there are none.
+    fn choose(&self, row: &ExportRow) -> Result<Result<Chosen, &'static str>, LedgerError> {
+        let Ok(request) = row.filter.parse::<ExportRequest>() else {
+            return Ok(Err(BAD_REQUEST));
+        };
+        let mut found = None;
+        if let Some(wanted) = request.bounds() {
+            let by_number = wanted.numbers.is_some();
+            found = self.store.transaction_bounds(
+                row.tss,
+                wanted.client,
+                wanted.numbers,
+                row.counter_at_request,
+            )?;
+            if found.is_none() {
+                return Ok(Err(if by_number { NO_TRANSACTION } else { NO_CLIENT }));
+            }
+        }
+        let found = found.map(|bounds| (bounds.first, bounds.last));
+        let window = request.window(row.counter_at_request, found);
+        let selection = Selection {
+            counters: window.counters,
+            client: window.client,
+            transactions: window.transactions,
+            times: window.times,
+        };
+        let messages = self
+            .store
+            .count_messages(row.tss, &selection, row.messages_max)?;
+        if messages > row.messages_max {
+            return Ok(Err(TOO_MANY));
+        }
+        if messages == 0 && selection.times.is_some() {
+            return Ok(Err(NO_DATA));
+        }
+        Ok(Ok(Chosen {
+            selection,
+            messages,
+        }))
+    }
+}
+
+struct Chosen {
+    selection: Selection,
+    messages: u64,
+}
+
+fn ended(
+    row: ExportRow,
+    outcome: Result<Chosen, &'static str>,
+    now: SeTime,
+    settings: ExportSettings,
+) -> ExportRow {
+    match outcome {
+        Ok(chosen) => ExportRow {
+            state: ExportState::Completed,
+            selection: Some(chosen.selection),
+            messages: Some(chosen.messages),
+            time_end: Some(now),
+            time_expiration: Some(now.plus_seconds(settings.expiry_s.into())),
+            ..row
+        },
+        Err(exception) => ExportRow {
+            state: ExportState::Error,
+            exception: Some(exception.to_owned()),
+            time_error: Some(now),
+            ..row
+        },
+    }
+}

@@ -2,6 +2,8 @@
 
 mod clock;
 mod entropy;
+mod node;
 
 pub use clock::SystemClock;
 pub use entropy::SystemEntropy;
+pub use node::{Node, NodeError};

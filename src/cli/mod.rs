@@ -7,6 +7,7 @@ mod admin;
 mod demo;
 mod files;
 mod init;
+mod serve;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Make a data folder: configuration, keys of this installation, a SoftHSM token.
     Init(init::InitArgs),
+    /// Run the server.
+    Serve(serve::ServeArgs),
     /// Credentials for a first client, and a small till that shows the whole way.
     Demo(demo::DemoArgs),
     /// Organisations, API keys and TSSs.
@@ -36,6 +39,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
         Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
     };

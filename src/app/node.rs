@@ -1,0 +1,169 @@
+//! One running Siegel: every room, wired.
+
+use crate::config::Config;
+use crate::csp::pkcs11::Pkcs11Token;
+use crate::csp::{Csp, CspError};
+use crate::export::{ExportSettings, ExportWorker};
+use crate::http::{BODY_LEN_MAX, Door, DoorSettings};
+use crate::ledger::{LedgerError, SealingKey, Store};
+use crate::pki::{DevicePool, PkiError, PoolSettings, TestCa};
+use crate::signing::{Lanes, Submit, Token};
+use crate::terms::{Clock, Entropy, Environment};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The ledger cannot be used.
+    #[error("the ledger cannot be used")]
+    Ledger(#[from] LedgerError),
+    /// A token cannot be used.
+    #[error("the token {name} cannot be used; `siegel hsm check` says what it can do")]
+    Token {
+        /// Name of its section.
+        name: String,
+        /// Why.
+        source: CspError,
+    },
+    /// Two sections lead to the same token.
+    #[error("two [[token]] sections lead to the token {0}; keep one of them")]
+    TokenTwice(String),
+    /// There is no certificate authority.
+    #[error("the test CA cannot be used")]
+    Pki(#[from] PkiError),
+    /// A thread could not be started.
+    #[error("a thread could not be started")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running node. Stop it with [`Self::stop`] once no door hands commands in any more.
+pub struct Node {
+    lanes: Arc<Lanes>,
+    pool: Option<Arc<DevicePool>>,
+    exports: Arc<ExportWorker>,
+    door: Door,
+}
+
+impl Node {
+    /// Opens ledger and tokens and starts lanes, pool and export worker.
+    ///
+    /// # Errors
+    /// [`NodeError`], with what to change.
+    pub fn start(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, NodeError> {
+        let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
+        let store = Store::open(&config.store, entropy.as_ref())?;
+        let tokens = open_tokens(config, &clock, &entropy)?;
+        let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
+        let rules = config.rules.clone();
+        let lanes = Lanes::start(&store, tokens, &clock, rules, config.lanes)?;
+        let lanes = Arc::new(lanes);
+        let settings = ExportSettings {
+            expiry_s: config.export.expiry_s,
+        };
+        let exports = ExportWorker::start(store.clone(), Arc::clone(&clock), settings)?;
+        let exports = Arc::new(exports);
+        let (requested, taken) = (Arc::clone(&exports), pool.clone());
+        let door = Door {
+            store,
+            lanes: Arc::clone(&lanes) as Arc<dyn Submit>,
+            clock,
+            entropy,
+            sealing,
+            export_requested: Arc::new(move || requested.wake()),
+            device_taken: Arc::new(move || {
+                if let Some(pool) = &taken {
+                    pool.wake();
+                }
+            }),
+            settings: door_settings(config),
+        };
+        Ok(Self {
+            lanes,
+            pool,
+            exports,
+            door,
+        })
+    }
+
+    /// What doors need.
+    pub fn door(&self) -> Door {
+        self.door.clone()
+    }
+
+    /// Works off and answers everything that was taken, and ends.
+    pub fn stop(&self) {
+        self.lanes.drain();
+        self.exports.stop();
+        if let Some(pool) = &self.pool {
+            pool.stop();
+        }
+    }
+}
+
+fn door_settings(config: &Config) -> DoorSettings {
+    DoorSettings {
+        log_format: config.api.log_format,
+        access_token_s: config.api.access_token_s,
+        refresh_token_s: config.api.refresh_token_s,
+        exports_running_max: config.export.running_max,
+        body_len_max: BODY_LEN_MAX,
+        workers: config.workers,
+        rules: config.rules.clone(),
+    }
+}
+
+/// By label, as the ledger knows them.
+fn open_tokens(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<BTreeMap<String, Token>, NodeError> {
+    let mut tokens = BTreeMap::new();
+    for section in &config.tokens {
+        let opened = Pkcs11Token::open(section.clone(), Arc::clone(entropy), Arc::clone(clock));
+        let opened = opened.map_err(|source| NodeError::Token {
+            name: section.name.clone(),
+            source,
+        })?;
+        let csp: Arc<dyn Csp> = Arc::new(opened);
+        let label = csp.token().to_owned();
+        let token = Token::start(csp, section.environment, section.sessions_max)?;
+        if tokens.insert(label.clone(), token).is_some() {
+            return Err(NodeError::TokenTwice(label));
+        }
+    }
+    Ok(tokens)
+}
+
+/// The pool for TEST, filled from the first TEST token, which is also the one that new TSSs go to.
+/// LIVE has no CA of ours (design decision 11).
+fn start_pool(
+    config: &Config,
+    store: &Store,
+    tokens: &BTreeMap<String, Token>,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Option<Arc<DevicePool>>, NodeError> {
+    let test = tokens
+        .values()
+        .find(|token| token.environment() == Environment::Test);
+    let Some(token) = test else {
+        return Ok(None);
+    };
+    let csp = Arc::clone(token.csp());
+    let ca = TestCa::open_or_create(store, csp, Arc::clone(clock), Arc::clone(entropy))?;
+    let settings = PoolSettings {
+        curve: config.curve,
+        target: config.pool_target,
+    };
+    Ok(Some(Arc::new(DevicePool::start(
+        store.clone(),
+        ca,
+        settings,
+    )?)))
+}

@@ -1,0 +1,93 @@
+//! `siegel serve`: the server.
+
+use crate::app::{Node, SystemClock, SystemEntropy};
+use crate::config::Config;
+use crate::csp::pkcs11::environment;
+use crate::http;
+use crate::telemetry;
+use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Arguments of `siegel serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServeArgs {
+    /// Configuration; see schema/siegel.example.toml.
+    #[arg(long, default_value = "var/siegel.toml")]
+    config: PathBuf,
+    /// Address and port, instead of `server.listen`.
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// Only says whether the configuration makes sense.
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// Serves until it is told to stop (SIGTERM, SIGINT), then answers what it has taken.
+pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.config)?;
+    if args.check_config {
+        println!("{} makes sense", args.config.display());
+        return Ok(());
+    }
+    // Before any thread is made: it may start this process again.
+    environment::reexec_with(&environment::merge(&config.tokens)?)?;
+    forbid_core_dumps()?;
+    telemetry::start(&config.log)?;
+    // Early, so that a port in use is told before anything is touched.
+    let address = args.listen.unwrap_or(config.listen);
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("{address} cannot be listened on; is another server running?"))?;
+    tracing::warn!(
+        "Siegel is not certified by the BSI: its signatures do not fulfil the duties of § 146a AO"
+    );
+    if config.has_live() {
+        tracing::warn!("LIVE tokens are in use without a certificate, as the configuration says");
+    }
+    let node = Node::start(
+        &config,
+        Arc::new(SystemClock::new()),
+        Arc::new(SystemEntropy),
+    )?;
+    let served = actix_web::rt::System::new().block_on(serve(&node, listener));
+    node.stop();
+    served.context("the HTTP server ended by itself")
+}
+
+async fn serve(node: &Node, listener: TcpListener) -> std::io::Result<()> {
+    let address = listener.local_addr()?;
+    let server = http::serve(node.door(), listener)?;
+    let handle = server.handle();
+    actix_web::rt::spawn(async move {
+        if let Err(error) = stop_signal().await {
+            tracing::error!(%error, "signals cannot be received; stop with SIGKILL, nothing is lost");
+            return;
+        }
+        tracing::info!("stopping: no more connections, open calls are answered");
+        handle.stop(true).await;
+    });
+    tracing::info!("ready on http://{address}/api/v2");
+    server.await
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// PINs and keys of this process must not reach a disk.
+fn forbid_core_dumps() -> anyhow::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).context("core dumps could not be forbidden")
+}

@@ -29,7 +29,7 @@ mod slots;
 mod token;
 
 pub use config::{PinSource, RawToken, Selector, TokenConfig, TokenConfigError};
-pub use probe::{Finding, ProbeOptions, Verdict, probe, suffices};
+pub use probe::{Finding, ProbeOptions, Verdict, curve_line, probe, suffices};
 pub use slots::{ModuleReport, SlotReport, TokenReport, initialise_token, report};
 pub use token::Pkcs11Token;
 

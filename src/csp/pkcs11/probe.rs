@@ -16,6 +16,7 @@ use cryptoki::session::Session;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// One line of the table.
 #[derive(Clone, Debug)]
@@ -48,6 +49,9 @@ pub struct ProbeOptions {
     pub rate_ms: u64,
     /// Most sessions that are opened to see how many there are.
     pub sessions_max: usize,
+    /// Destroys first what an earlier probe has left behind that was killed. Not while another probe of
+    /// the same token may be running: its keys look the same.
+    pub tidy: bool,
 }
 
 impl Default for ProbeOptions {
@@ -55,6 +59,7 @@ impl Default for ProbeOptions {
         Self {
             rate_ms: 1_000,
             sessions_max: 64,
+            tidy: false,
         }
     }
 }
@@ -62,26 +67,51 @@ impl Default for ProbeOptions {
 /// Most signatures of one measurement, should the clock not move.
 const RATE_SIGNATURES_MAX: u64 = 10_000_000;
 
-/// Whether the token has all that Siegel needs: everything marked so, and at least one curve.
+/// How long a lost token may take to come back when throw-away keys are still on it.
+const CLEAN_UP_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Whether the token has all that Siegel needs: everything marked so, and at least one curve for TSSs.
 pub fn suffices(findings: &[Finding]) -> bool {
     let needs = findings
         .iter()
         .all(|finding| !finding.needed || finding.verdict == Verdict::Works);
-    let curve = findings
-        .iter()
-        .any(|finding| finding.line.starts_with("curve ") && finding.verdict == Verdict::Works);
+    let curve = TSS_CURVES.into_iter().any(|curve| {
+        findings
+            .iter()
+            .any(|finding| finding.line == curve_line(curve) && finding.verdict == Verdict::Works)
+    });
     needs && curve
 }
 
-/// Tries everything out. Takes a few seconds with the default options; leaves nothing on the token
-/// unless it breaks down meanwhile.
+/// The line of the table that stands for a curve.
+pub fn curve_line(curve: Curve) -> String {
+    format!("curve {}", curve.name())
+}
+
+/// Curves that a TSS may have (design decision 6).
+const TSS_CURVES: [Curve; 4] = [
+    Curve::Secp256r1,
+    Curve::Secp384r1,
+    Curve::BrainpoolP256r1,
+    Curve::BrainpoolP384r1,
+];
+
+/// Tries everything out. Takes a few seconds with the default options.
+///
+/// What it makes on the token it destroys again, however far it came: a token that is lost meanwhile is
+/// waited for. What could not be destroyed is told in the last line.
 pub fn probe(token: &Pkcs11Token, options: ProbeOptions) -> Vec<Finding> {
     let mut probe = Probe {
         port: token,
         token: token.inner(),
         options,
+        run: keys::probe_id(token.inner().entropy.as_ref()),
+        made: Vec::new(),
         findings: Vec::new(),
     };
+    if options.tidy {
+        probe.tidy();
+    }
     probe.mechanisms();
     let key = probe.curves();
     if let Some(key) = &key {
@@ -95,20 +125,39 @@ pub fn probe(token: &Pkcs11Token, options: ProbeOptions) -> Vec<Finding> {
         for threads in [1, 2] {
             probe.rate(key, threads);
         }
-        probe.note(
-            "throw-away keys can be destroyed",
-            true,
-            probe.token.destroy_probe(key.id).map(|()| String::new()),
-        );
     }
-    probe.findings
+    let cleaned = probe.clean_up();
+    probe.note("throw-away keys can be destroyed", true, cleaned);
+    std::mem::take(&mut probe.findings)
 }
 
 struct Probe<'a> {
     port: &'a Pkcs11Token,
     token: &'a Token,
     options: ProbeOptions,
+    /// Names the data objects of this probe.
+    run: KeyId,
+    made: Vec<Made>,
     findings: Vec<Finding>,
+}
+
+/// A throw-away pair that has to be destroyed.
+#[derive(Clone, Copy)]
+struct Made {
+    id: KeyId,
+    /// Whether the token said that it made it. After an error there may be remains, or nothing.
+    surely: bool,
+}
+
+impl Drop for Probe<'_> {
+    /// Finds work only after a panic.
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Err(Reason(reason)) = self.clean_up()
+        {
+            tracing::error!(reason, "a probe broke down and left throw-away keys behind");
+        }
+    }
 }
 
 /// Why an ability is not there, as one line of text.
@@ -191,6 +240,64 @@ impl Probe<'_> {
         })
     }
 
+    fn tidy(&mut self) {
+        let line = "left behind by an earlier probe";
+        match self
+            .token
+            .alter("destroy throw-away keys", keys::destroy_all_probes)
+        {
+            Ok(0) => {}
+            Ok(count) => self.measured(line.to_owned(), format!("{count} objects, destroyed now")),
+            Err(error) => self.note(line, true, Err::<String, _>(error)),
+        }
+    }
+
+    /// Destroys everything this probe has made.
+    fn clean_up(&mut self) -> Result<String, Reason> {
+        // In vain for a token that stays away, which the next line tells in its own words.
+        let _ = self.port.wait_until_ready(CLEAN_UP_WAIT_MAX);
+        if let Ok(()) = self.destroy_made() {
+            return Ok(String::new());
+        }
+        // Storage that was away for a while stays empty for some modules until they are initialised anew.
+        self.token.reinitialise()?;
+        let _ = self.port.wait_until_ready(CLEAN_UP_WAIT_MAX);
+        self.destroy_made().map(|()| String::new())
+    }
+
+    fn destroy_made(&mut self) -> Result<(), Reason> {
+        let run = self.run;
+        let data = self.token.alter("destroy a throw-away object", |session| {
+            keys::destroy_probe_data(session, Some(run))
+        });
+        let mut failed = data.err().map(Reason::from);
+        let mut left = Vec::new();
+        for made in std::mem::take(&mut self.made) {
+            let Made { id, surely } = made;
+            match self.token.destroy_probe(id) {
+                Ok(true) => {}
+                Ok(false) => {
+                    left.push(made);
+                    if surely {
+                        failed.get_or_insert(Reason(format!("key {id} is not found again")));
+                    }
+                }
+                Err(error) => {
+                    left.push(made);
+                    let Reason(text) = Reason::from(error);
+                    failed.get_or_insert(Reason(format!("key {id} is left: {text}")));
+                }
+            }
+        }
+        match failed {
+            None => Ok(()),
+            Some(reason) => {
+                self.made = left;
+                Err(reason)
+            }
+        }
+    }
+
     fn mechanisms(&mut self) {
         let listed = self
             .on_session(|_, attachment| Ok(attachment.api.get_mechanism_list(attachment.slot)?));
@@ -210,26 +317,32 @@ impl Probe<'_> {
         let mut kept = None;
         for curve in Curve::ALL {
             let outcome = self.curve(curve);
-            let line = format!("curve {}", curve.name());
-            match outcome {
-                Ok(key) => {
-                    self.note(&line, false, Ok::<_, Reason>(String::new()));
-                    if kept.is_none() {
-                        kept = Some(key);
-                    } else if let Err(error) = self.token.destroy_probe(key.id) {
-                        self.note(&line, true, Err::<String, _>(error));
-                    }
-                }
-                Err(reason) => self.note(&line, false, Err::<String, _>(reason)),
+            let detail = "made, signed with, verified in software".to_owned();
+            let (outcome, key) = match outcome {
+                Ok(key) => (Ok(detail), Some(key)),
+                Err(reason) => (Err(reason), None),
+            };
+            self.note(&curve_line(curve), false, outcome);
+            if kept.is_none() {
+                kept = key;
+            } else if let Some(key) = key
+                && self.token.destroy_probe(key.id).is_ok_and(|found| found)
+            {
+                // Otherwise it is tried again at the end.
+                self.made.retain(|made| made.id != key.id);
             }
         }
         kept
     }
 
-    fn curve(&self, curve: Curve) -> Result<KeyPair, Reason> {
-        let mut id = [0; 16];
-        self.token.entropy.fill(&mut id);
-        let key = self.token.generate(KeyId::new(id), curve, Purpose::Probe)?;
+    fn curve(&mut self, curve: Curve) -> Result<KeyPair, Reason> {
+        let id = keys::probe_id(self.token.entropy.as_ref());
+        // Noted before it is there: whatever happens from here on, it is looked for at the end.
+        self.made.push(Made { id, surely: false });
+        let key = self.token.generate(id, curve, Purpose::Probe)?;
+        if let Some(made) = self.made.last_mut() {
+            made.surely = true;
+        }
         let mut digest = vec![0; curves::digest_len(curve)];
         for _ in 0..2 {
             self.token.entropy.fill(&mut digest);
@@ -358,13 +471,14 @@ impl Probe<'_> {
 
     /// The anchor against rollback is a data object (PKCS#11 digest §7).
     fn data_objects(&mut self) {
+        let run = self.run.to_string();
         let template = |value: &[u8]| {
             vec![
                 Attribute::Class(ObjectClass::DATA),
                 Attribute::Token(true),
                 Attribute::Private(true),
                 Attribute::Modifiable(true),
-                Attribute::Application(b"siegel".to_vec()),
+                Attribute::Application(run.clone().into_bytes()),
                 Attribute::Label(keys::PROBE.as_bytes().to_vec()),
                 Attribute::Value(value.to_vec()),
             ]

@@ -9,6 +9,7 @@ use super::keys::{self, KeyEntry, Purpose};
 use super::module::{CALL_WAIT_MAX, Module, is_refusal};
 use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError};
 use crate::terms::{Clock, Curve, Entropy};
+use cryptoki::session::Session;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(super) struct Token {
     changed: Condvar,
     /// One pair at a time: generation needs a session beyond those of the pool.
     generating: Mutex<()>,
+    /// How it is attached after the module was initialised anew.
+    again: Occasion,
 }
 
 enum Condition {
@@ -62,6 +65,24 @@ impl Pkcs11Token {
         entropy: Arc<dyn Entropy>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CspError> {
+        Self::open_as(config, entropy, clock, Occasion::Opening)
+    }
+
+    /// Opens a token only to probe it: unlike [`Pkcs11Token::open`] leaves no canary key behind.
+    pub fn open_on_trial(
+        config: TokenConfig,
+        entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, CspError> {
+        Self::open_as(config, entropy, clock, Occasion::Trial)
+    }
+
+    fn open_as(
+        config: TokenConfig,
+        entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+        occasion: Occasion,
+    ) -> Result<Self, CspError> {
         let name = match &config.token {
             Selector::Label(label) => label.clone(),
             Selector::Serial(serial) => serial.clone(),
@@ -91,7 +112,7 @@ impl Pkcs11Token {
                     module.api(),
                     &config,
                     module.generation(),
-                    Occasion::Opening,
+                    occasion,
                     entropy.as_ref(),
                 );
                 match attached {
@@ -105,6 +126,10 @@ impl Pkcs11Token {
                             condition: Mutex::new(Condition::Ready(Arc::new(attachment))),
                             changed: Condvar::new(),
                             generating: Mutex::new(()),
+                            again: match occasion {
+                                Occasion::Opening | Occasion::Recovery => Occasion::Recovery,
+                                Occasion::Trial => Occasion::Trial,
+                            },
                         });
                         module.join(&token);
                         return Ok(Self { token });
@@ -314,8 +339,24 @@ impl Token {
         Ok(pair)
     }
 
-    /// Destroys a throw-away pair of a probe.
-    pub(super) fn destroy_probe(&self, id: KeyId) -> Result<(), CspError> {
+    /// Destroys a throw-away pair of a probe; tells whether it was there.
+    pub(super) fn destroy_probe(&self, id: KeyId) -> Result<bool, CspError> {
+        let found = self.alter("destroy a throw-away key", |session| {
+            keys::destroy_probe(session, id)
+        })?;
+        let pass = self.enter()?;
+        if let Some(entry) = pass.attachment.key(id) {
+            pass.attachment.forget(id, &entry);
+        }
+        Ok(found)
+    }
+
+    /// Does something to objects of the token in a read/write session of its own.
+    pub(super) fn alter<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Session) -> Result<T, Trouble>,
+    ) -> Result<T, CspError> {
         let _one = lock(&self.generating);
         let pass = self.enter()?;
         let attachment = &pass.attachment;
@@ -323,12 +364,16 @@ impl Token {
             .api
             .open_rw_session(attachment.slot)
             .map_err(Trouble::Module)
-            .and_then(|session| keys::destroy_probe(&session, id))
-            .map_err(|trouble| self.judge(attachment, trouble, "destroy a throw-away key"))?;
-        if let Some(entry) = attachment.key(id) {
-            attachment.forget(id, &entry);
-        }
-        Ok(())
+            .and_then(|session| work(&session))
+            .map_err(|trouble| self.judge(attachment, trouble, action))
+    }
+
+    /// Initialises the module anew, which shows what has come back since. Only a probe that cannot find
+    /// its keys asks for it; whatever is lost while serving is repaired by itself.
+    pub(super) fn reinitialise(&self) -> Result<(), CspError> {
+        self.module
+            .reinitialise()
+            .map_err(|trouble| trouble.settle(&self.label, "be initialised anew"))
     }
 
     /// What a failed call means: lost, or well apart from this call. Codes that do not tell are decided
@@ -402,7 +447,7 @@ impl Token {
             self.module.api(),
             &self.config,
             self.module.generation(),
-            Occasion::Recovery,
+            self.again,
             self.entropy.as_ref(),
         );
         let label = &self.label;

@@ -4,6 +4,7 @@
 //! success, 1 a "no" that was found out, 2 something that could not be done.
 
 mod admin;
+mod hsm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -23,12 +24,15 @@ struct Cli {
 enum Command {
     /// Organisations, API keys and TSSs.
     Admin(admin::AdminArgs),
+    /// Tokens that hold keys: what there is, and what it can do.
+    Hsm(hsm::HsmArgs),
 }
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Admin(args) => admin::run(args),
+        Command::Hsm(args) => return hsm::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

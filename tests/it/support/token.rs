@@ -17,7 +17,7 @@ pub const PIN: &str = "test-pin-1234";
 const SO_PIN: &str = "test-so-pin-1234";
 
 /// Tokens a test process can have in Kryoptic, whose slots are fixed by its configuration.
-const KRYOPTIC_SLOTS: usize = 32;
+const KRYOPTIC_SLOTS: usize = 64;
 
 /// The machine's monotonic clock; its wall clock stands still, no test of tokens looks at it.
 pub struct TestClock(std::time::Instant);

@@ -88,10 +88,11 @@ impl Site {
         self.write_pin(&pin_file, pin, 0o600);
         token_table["module"] = token.module.to_str().unwrap().into();
         token_table["label"] = token.label.as_str().into();
-        for (_, value) in token_table["module_env"].as_table_mut().unwrap() {
-            // The configuration of the module lies beside ours.
-            let name = value.as_str().unwrap();
-            fs::copy(token::home().join(name), self.folder.path().join(name)).unwrap();
+        // The configuration of the module lies beside ours.
+        let environment = token.environment();
+        for (variable, value) in token_table["module_env"].as_table().unwrap() {
+            let beside = self.folder.path().join(value.as_str().unwrap());
+            fs::copy(&environment[variable.as_str()], beside).unwrap();
         }
         self.write(&toml::to_string(&section).unwrap())
     }

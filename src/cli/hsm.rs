@@ -89,8 +89,18 @@ impl RawFile {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("the configuration {} could not be read", path.display()))?;
-        let file: Self = toml::from_str(&text)
-            .with_context(|| format!("the configuration {} is not understood", path.display()))?;
+        let file: Self = toml::from_str(&text).map_err(|mut error| {
+            let line = error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map_or(1, |before| before.matches('\n').count().saturating_add(1));
+            // Without the text of the line: somebody may have written the PIN itself there.
+            error.set_input(None);
+            anyhow::Error::from(error).context(format!(
+                "{}, line {line}, is not understood",
+                path.display()
+            ))
+        })?;
         if file.tokens.is_empty() {
             bail!("{} has no [[token]] section", path.display());
         }

@@ -4,7 +4,10 @@
 //! success, 1 a "no" that was found out, 2 something that could not be done.
 
 mod admin;
+mod demo;
+mod files;
 mod hsm;
+mod init;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -22,6 +25,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a data folder: configuration, keys of this installation, a SoftHSM token.
+    Init(init::InitArgs),
+    /// Credentials for a first client, and a small till that shows the whole way.
+    Demo(demo::DemoArgs),
     /// Organisations, API keys and TSSs.
     Admin(admin::AdminArgs),
     /// Tokens that hold keys: what there is, and what it can do.
@@ -31,11 +38,13 @@ enum Command {
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Admin(args) => admin::run(args),
-        Command::Hsm(args) => return hsm::run(&args),
+        Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => demo::run(&args),
+        Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Hsm(args) => Ok(hsm::run(&args)),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("siegel: {error:#}");
             ExitCode::from(FAILED)

@@ -1,1 +1,3 @@
 //! (room under construction)
+
+pub mod sign_de_v2;

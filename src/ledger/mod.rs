@@ -6,20 +6,36 @@
 //!
 //! Two sides: [`lane`] is what signing uses (lock, load, commit), [`Store`] is everything else.
 
+mod accounts;
+mod committing;
+mod connection;
+mod devices;
+mod exports;
 pub mod lane;
+mod lane_connection;
+mod loading;
+mod postgres;
+mod reading;
+mod records;
 mod rows;
+mod sealing;
+mod sqlite;
 mod store;
+mod tables;
+mod values;
 
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
 };
+pub use reading::{Owner, TransactionLookup};
 pub use rows::{
     ApiKey, ApiKeyStatus, CaCertificate, CaRole, ClientFilter, ClientRow, CounterBounds,
     ExportFilter, ExportRow, ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow,
     Page, PreparedDevice, Selection, Session, TokenSecret, TransactionFilter, TransactionRow,
     TssFilter, TssRow,
 };
-pub use store::{Store, StoreConfig, TransactionLookup};
+pub use sealing::SealingKey;
+pub use store::{Store, StoreConfig};
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -1,22 +1,21 @@
-//! Everything but signing: opening, reading, and the rows that no lane owns.
-//!
-//! All calls block; the async rooms run them off their workers.
-#![allow(unused_variables, reason = "first cut")]
-#![allow(missing_docs, reason = "first cut")]
+//! Opening the ledger. What can be asked of it stands in `accounts`, `devices`, `reading`, `exports`.
 
-use super::LedgerError;
+use super::connection::{EitherConnection, Manager, Pooled, is_unique_violation, unavailable};
 use super::lane::LaneLedger;
-use super::rows::*;
-use crate::csp::KeyId;
-use crate::sma::{Client, MetadataPatch, TransactionRef};
-use crate::terms::{
-    ClientId, Entropy, Environment, ExportId, OrganizationId, Revision, SeTime, SessionId,
-    SignatureCounter, TransactionNumber, TssId,
-};
+use super::lane_connection::{LaneConnection, connect_error};
+use super::sqlite::ProcessLock;
+use super::tables::ledger_meta;
+use super::{LedgerError, postgres, sqlite};
+use crate::terms::Entropy;
+use diesel::prelude::*;
+use diesel::r2d2::Pool;
+use diesel_migrations::MigrationHarness as _;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where the ledger is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum StoreConfig {
     /// One file, one process.
     Sqlite {
@@ -25,7 +24,7 @@ pub enum StoreConfig {
     },
     /// Shared by any number of nodes.
     Postgres {
-        /// libpq connection string or URL.
+        /// libpq connection string or URL; may hold a password.
         url: String,
         /// Connections for reading.
         connections_max: u32,
@@ -34,232 +33,169 @@ pub enum StoreConfig {
     },
 }
 
-/// The ledger, opened and migrated. Clones share one pool.
-#[derive(Clone, Debug)]
-pub struct Store {
-    config: StoreConfig,
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite { path } => write!(f, "Sqlite({})", path.display()),
+            Self::Postgres { .. } => f.write_str("Postgres(..)"),
+        }
+    }
 }
 
-type Result<T> = std::result::Result<T, LedgerError>;
+/// The ledger, opened and migrated. Clones share one pool. All calls block.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    manager: Manager,
+    pool: Pool<Manager>,
+    ledger_id: String,
+    _lock: Option<ProcessLock>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.inner.manager).finish()
+    }
+}
+
+const LEDGER_ID: &str = "ledger_id";
 
 impl Store {
     /// Opens, takes the process lock (SQLite), checks durability settings, migrates.
-    pub fn open(config: &StoreConfig, entropy: &dyn Entropy) -> Result<Self> {
-        Err(LedgerError::Damaged(String::new()))
+    ///
+    /// # Errors
+    /// [`LedgerError::Unsafe`] for settings under which signatures could be lost, and for a SQLite
+    /// file that another process has open; [`LedgerError::Unavailable`] when the database does not
+    /// answer or cannot be migrated.
+    pub fn open(config: &StoreConfig, entropy: &dyn Entropy) -> Result<Self, LedgerError> {
+        let lock = match config {
+            StoreConfig::Sqlite { path } => Some(sqlite::take_process_lock(path)?),
+            StoreConfig::Postgres { .. } => None,
+        };
+        let manager = Manager(config.clone());
+        let mut connection = manager.open().map_err(connect_error)?;
+        migrate(&mut connection)?;
+        let ledger_id = ledger_id(&mut connection, entropy)?;
+        let pool = manager.clone().pool()?;
+        let inner = Inner {
+            manager,
+            pool,
+            ledger_id,
+            _lock: lock,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
+
+    /// A connection for one signing lane. On SQLite there can be only one lane at a time.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn lane(&self) -> Result<Box<dyn LaneLedger>, LedgerError> {
+        self.new_lane(None)
+    }
+
     /// Like [`Self::lane`], but free devices are taken from this token only.
-    pub fn lane_for_token(&self, token: &str) -> Result<Box<dyn LaneLedger>> {
-        Err(LedgerError::Damaged(String::new()))
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn lane_for_token(&self, token: &str) -> Result<Box<dyn LaneLedger>, LedgerError> {
+        self.new_lane(Some(token.to_owned()))
     }
-    /// A connection for one signing lane. On SQLite there can be only one at a time.
-    pub fn lane(&self) -> Result<Box<dyn LaneLedger>> {
-        Err(LedgerError::Damaged(String::new()))
+
+    fn new_lane(&self, token: Option<String>) -> Result<Box<dyn LaneLedger>, LedgerError> {
+        let manager = self.inner.manager.clone();
+        let connection = manager.open().map_err(connect_error)?;
+        Ok(Box::new(LaneConnection::new(manager, token, connection)))
     }
+
     /// How many lanes may sign at a time: 1 on SQLite, `None` = as many as wanted.
     pub fn lanes_max(&self) -> Option<usize> {
-        match self.config {
+        match self.inner.manager.0 {
             StoreConfig::Sqlite { .. } => Some(1),
             StoreConfig::Postgres { .. } => None,
         }
     }
+
     /// Identifier of this ledger, made with it.
-    pub fn ledger_id(&self) -> Result<String> {
-        Err(LedgerError::Damaged(String::new()))
+    pub fn ledger_id(&self) -> &str {
+        &self.inner.ledger_id
     }
+
     /// Cheap proof that the database answers.
-    pub fn check_health(&self) -> Result<()> {
-        Err(LedgerError::Damaged(String::new()))
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_health(&self) -> Result<(), LedgerError> {
+        // Taking a connection out of the pool asks the database something.
+        self.connection().map(drop)
     }
 
-    // organisations, API keys, sessions, token secrets
-    pub fn add_organization(&self, organization: &OrganizationRow) -> Result<()> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn organization(&self, id: OrganizationId) -> Result<Option<OrganizationRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn organizations(&self) -> Result<Vec<OrganizationRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn add_api_key(&self, key: &ApiKey) -> Result<()> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn api_key(&self, key: &str) -> Result<Option<ApiKey>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn api_keys(&self, organization: OrganizationId) -> Result<Vec<ApiKey>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn set_api_key_status(&self, key: &str, status: ApiKeyStatus) -> Result<bool> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// The session of this key whose access token lives longest, if any lives at `now`.
-    pub fn live_session(&self, api_key: &str, now: SeTime) -> Result<Option<Session>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn session(&self, id: SessionId) -> Result<Option<Session>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Inserts or replaces by id.
-    pub fn put_session(&self, session: &Session) -> Result<()> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Removes sessions whose refresh token expired before `now`.
-    pub fn forget_expired_sessions(&self, now: SeTime) -> Result<u64> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Inserts unless one with this id exists.
-    pub fn add_token_secret(&self, secret: &TokenSecret) -> Result<()> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Newest first.
-    pub fn token_secrets(&self) -> Result<Vec<TokenSecret>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-
-    // devices and certificates
-    pub fn add_device(&self, device: &PreparedDevice) -> Result<()> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn free_devices(&self, environment: Environment) -> Result<u64> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// CKA_IDs of all keys of this token that the ledger knows (devices and CAs), for orphan detection.
-    pub fn known_keys(&self, token: &str) -> Result<Vec<KeyId>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn add_ca(&self, ca: &CaCertificate) -> Result<()> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn cas(&self, environment: Environment) -> Result<Vec<CaCertificate>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// The certificates of a TSS, leaf first, root last: hash of the public key and DER.
-    pub fn chain(&self, tss: TssId) -> Result<Vec<(crate::terms::SerialNumber, Vec<u8>)>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Label of the token that holds the key of this TSS.
-    pub fn token_of(&self, tss: TssId) -> Result<Option<String>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-
-    // reading
-    pub fn tss(&self, id: TssId) -> Result<Option<TssRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn tss_list(
-        &self,
-        owner: (OrganizationId, Environment),
-        filter: &TssFilter,
-        page: &Page,
-    ) -> Result<Vec<TssRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn client(&self, tss: TssId, id: ClientId) -> Result<Option<Client>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn clients(
-        &self,
-        owner: (OrganizationId, Environment),
-        filter: &ClientFilter,
-        page: &Page,
-    ) -> Result<Vec<ClientRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// The transaction with its step of this revision (`None`: the latest).
-    pub fn transaction(
-        &self,
-        tss: TssId,
-        which: TransactionRef,
-        revision: Option<Revision>,
-    ) -> Result<TransactionLookup> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn transactions(
-        &self,
-        owner: (OrganizationId, Environment),
-        filter: &TransactionFilter,
-        page: &Page,
-    ) -> Result<Vec<TransactionRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn message(&self, tss: TssId, counter: SignatureCounter) -> Result<Option<MessageRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-
-    // exports
-    /// Err(Exists) when the id is in use at this TSS.
-    pub fn add_export(&self, export: &ExportRow) -> Result<()> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn export(&self, tss: TssId, id: ExportId) -> Result<Option<ExportRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn exports(
-        &self,
-        owner: (OrganizationId, Environment),
-        filter: &ExportFilter,
-        page: &Page,
-    ) -> Result<Vec<ExportRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// PENDING or WORKING exports of a TSS (for limits and duplicates).
-    pub fn running_exports(&self, tss: TssId) -> Result<Vec<ExportRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Takes the oldest PENDING export up: it becomes WORKING, by this call alone.
-    pub fn take_pending_export(&self, now: SeTime) -> Result<Option<ExportRow>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Writes state, selection, counts, times and exception, if its state is still `from`.
-    pub fn update_export(&self, from: ExportState, export: &ExportRow) -> Result<bool> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Puts WORKING exports of a crashed worker back to PENDING (at start).
-    pub fn requeue_exports(&self) -> Result<u64> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    pub fn merge_export_metadata(
-        &self,
-        tss: TssId,
-        id: ExportId,
-        patch: &MetadataPatch,
-    ) -> Result<Option<crate::sma::Metadata>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Bounds of the transaction messages of this client and these numbers up to a counter.
-    pub fn transaction_bounds(
-        &self,
-        tss: TssId,
-        client: Option<ClientId>,
-        numbers: Option<std::ops::RangeInclusive<TransactionNumber>>,
-        up_to: SignatureCounter,
-    ) -> Result<Option<CounterBounds>> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Number of messages selected, counting stops above `max`.
-    pub fn count_messages(&self, tss: TssId, selection: &Selection, max: u64) -> Result<u64> {
-        Err(LedgerError::Damaged(String::new()))
-    }
-    /// Messages selected with a counter above `after`, in counter order, at most `limit`.
-    pub fn messages(
-        &self,
-        tss: TssId,
-        selection: &Selection,
-        after: SignatureCounter,
-        limit: u32,
-    ) -> Result<Vec<MessageRow>> {
-        Err(LedgerError::Damaged(String::new()))
+    pub(super) fn connection(&self) -> Result<Pooled, LedgerError> {
+        self.inner.pool.get().map_err(unavailable("connect"))
     }
 }
 
-/// Result of looking for a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TransactionLookup {
-    /// Here it is.
-    Found(Box<TransactionRow>),
-    /// No such transaction.
-    NoTransaction,
-    /// The transaction exists, this revision does not.
-    NoRevision,
+fn migrate(connection: &mut EitherConnection) -> Result<(), LedgerError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError::Unavailable {
+        action: "bring its tables up to date",
+        source,
+    };
+    match connection {
+        EitherConnection::Sqlite(connection) => connection
+            .run_pending_migrations(sqlite::MIGRATIONS)
+            .map(drop)
+            .map_err(failed),
+        EitherConnection::Postgres(connection) => {
+            postgres::take_migration_lock(connection).map_err(unavailable("lock its tables"))?;
+            let migrated = connection
+                .run_pending_migrations(postgres::MIGRATIONS)
+                .map(drop)
+                .map_err(failed);
+            postgres::release_migration_lock(connection)
+                .map_err(unavailable("unlock its tables"))?;
+            migrated
+        }
+    }
+}
+
+fn ledger_id(
+    connection: &mut EitherConnection,
+    entropy: &dyn Entropy,
+) -> Result<String, LedgerError> {
+    let mut bytes = [0; 16];
+    entropy.fill(&mut bytes);
+    let fresh = uuid::Builder::from_random_bytes(bytes)
+        .into_uuid()
+        .to_string();
+    let row = (
+        ledger_meta::name.eq(LEDGER_ID),
+        ledger_meta::value.eq(&fresh),
+    );
+    let stored = |connection: &mut EitherConnection| {
+        ledger_meta::table
+            .find(LEDGER_ID)
+            .select(ledger_meta::value)
+            .first::<String>(connection)
+            .optional()
+            .map_err(unavailable("read its identifier"))
+    };
+    if let Some(id) = stored(connection)? {
+        return Ok(id);
+    }
+    let inserted = diesel::insert_into(ledger_meta::table)
+        .values(row)
+        .execute(connection);
+    match inserted {
+        Ok(_) => Ok(fresh),
+        // Another node was faster.
+        Err(error) if is_unique_violation(&error) => {
+            stored(connection)?.ok_or_else(|| super::values::damaged("ledger_meta.value"))
+        }
+        Err(error) => Err(unavailable("write its identifier")(error)),
+    }
 }

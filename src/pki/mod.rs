@@ -1,1 +1,45 @@
-//! (room under construction)
+//! Certificates: a test CA, and devices prepared with them.
+//!
+//! Invariant: a TSS key gets exactly one certificate, ever, and signs nothing but its certificate
+//! request (signature 1, proof of possession) and log messages. All private keys, the CA's too, live
+//! in the token. Deliberately absent: a CA for LIVE, renewal, revocation lists.
+
+mod ca;
+mod certificate;
+mod pool;
+mod token_key;
+
+pub use ca::TestCa;
+pub use pool::{DevicePool, PoolSettings};
+
+use crate::csp::CspError;
+use crate::ledger::LedgerError;
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// The token did not do it; see its own classes.
+    #[error("the token did not make what a certificate needs")]
+    Token(#[from] CspError),
+    /// The ledger did not do it.
+    #[error("the ledger did not keep a certificate")]
+    Ledger(#[from] LedgerError),
+    /// Our bug: the certificate could not be put together.
+    #[error("a certificate could not be put together: {0}")]
+    Encoding(String),
+    /// The CA's own certificate ends too soon to issue another one.
+    #[error("the test CA ends too soon; restart the server to make a new one")]
+    CaExpired,
+}
+
+impl From<x509_cert::builder::Error> for PkiError {
+    fn from(error: x509_cert::builder::Error) -> Self {
+        Self::Encoding(error.to_string())
+    }
+}
+
+impl From<der::Error> for PkiError {
+    fn from(error: der::Error) -> Self {
+        Self::Encoding(error.to_string())
+    }
+}

@@ -1,6 +1,6 @@
 //! `standard_v1.receipt` → Kassenbeleg-V1 (DSFinV-K Anhang I).
 
-use super::decimal::Amount;
+use super::decimal::{Amount, quantity};
 use super::refusal::{At, SchemaError, optional};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -76,13 +76,14 @@ fn slot(vat_rate: &str) -> Option<usize> {
         "SPECIAL_RATE_1" => 2,
         "SPECIAL_RATE_2" => 3,
         "NULL" => 4,
-        // The numbers are names too: they mean the class, whatever its rate is today.
-        number => match Amount::parse(number)?.cents() {
-            19_00 => 0,
-            7_00 => 1,
-            10_70 => 2,
-            5_50 => 3,
-            0 => 4,
+        // The numbers are names too: they mean the class, whatever its rate is today. `19`, `19.0`
+        // and 19.00 are one name, but nothing is rounded to one.
+        number => match quantity(number)?.as_str() {
+            "19" => 0,
+            "7" => 1,
+            "10.7" => 2,
+            "5.5" => 3,
+            "0" => 4,
             _ => return None,
         },
     })

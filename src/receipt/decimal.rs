@@ -85,11 +85,6 @@ impl Amount {
         self.0 == 0
     }
 
-    /// Hundredths.
-    pub(super) const fn cents(self) -> i128 {
-        self.0
-    }
-
     fn within_bounds(self) -> Option<Self> {
         (self.0.abs() <= CENTS_MAX).then_some(self)
     }

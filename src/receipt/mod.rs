@@ -6,9 +6,13 @@
 mod cash_receipt;
 mod decimal;
 mod order;
+mod qr;
+mod qr_time;
 mod refusal;
 mod schema;
 
+pub use qr::{LogTimeFormat, QrCode, QrError};
+pub use qr_time::{QrTime, QrTimeError};
 pub use refusal::SchemaError;
 pub use schema::{ABORTED_RECEIPT, Schema, SchemaForm};
 

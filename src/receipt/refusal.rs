@@ -71,10 +71,7 @@ impl<'a> At<'a> {
     }
 
     /// The value as a list, with the path of each item. An empty object is an empty list.
-    pub(super) fn items<'v>(
-        self,
-        value: &'v Value,
-    ) -> Result<Vec<(String, &'v Value)>, SchemaError> {
+    pub(super) fn items(self, value: &Value) -> Result<Vec<(String, &Value)>, SchemaError> {
         match value {
             Value::Array(items) => Ok(items
                 .iter()

@@ -7,6 +7,7 @@ mod algorithm;
 mod client_serial;
 mod clock;
 mod counters;
+mod export_request;
 mod ids;
 mod process;
 mod secret;
@@ -17,6 +18,9 @@ pub use algorithm::{Curve, Hash, SignatureAlgorithm};
 pub use client_serial::{CLIENT_SERIAL_LEN_MAX, ClientSerial, ClientSerialError};
 pub use clock::{Clock, ClockStep, Entropy, SeTime, SeTimeError};
 pub use counters::{COUNTER_MAX, Revision, SignatureCounter, TransactionNumber};
+pub use export_request::{
+    EXPORT_MESSAGES_MAX, ExportBounds, ExportRequest, ExportRequestError, ExportWindow,
+};
 pub use ids::{ClientId, ExportId, IdError, OrganizationId, SessionId, TransactionId, TssId};
 pub use process::{PROCESS_TYPE_LEN_MAX, ProcessData, ProcessType, ProcessTypeError};
 pub use secret::Secret;

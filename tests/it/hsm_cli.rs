@@ -235,7 +235,12 @@ fn a_configuration_that_cannot_be_read_is_told_in_one_line() {
     let site = Site::new();
     for (text, complaint) in [
         ("", "no [[token]] section"),
-        ("[[token]]\nname = 1\n", "is not understood"),
+        ("[[token]]\nname = 1\n", "line 2, is not understood"),
+        // Whose PIN stands in the wrong place does not see it printed, which `run` checks.
+        (
+            "[[token]]\nname = \"hsm\"\npin = \"test-pin-1234\"\n",
+            "line 3, is not understood",
+        ),
     ] {
         fs::write(site.config(), text).unwrap();
         for what in ["list", "check"] {

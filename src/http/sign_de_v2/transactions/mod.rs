@@ -1,0 +1,10 @@
+//! Transactions: from requests to commands, from signed steps to answers (HTTP dialect §6).
+
+mod answer;
+mod body;
+
+pub use answer::{TransactionAnswerError, row_of, transaction};
+pub use body::{command, reference, revision};
+
+#[cfg(test)]
+mod tests;

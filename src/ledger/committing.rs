@@ -1,0 +1,189 @@
+//! Writing one batch inside the transaction that holds its locks.
+
+use super::connection::EitherConnection;
+use super::lane::{Batch, TssBatch};
+use super::records::{ClientRecord, MessageRecord, StepRecord, TransactionRecord, TssRecord};
+use super::tables::{client, device, log_message, transaction_step, tss, tss_transaction};
+use super::values::signed;
+use crate::sma::Tss;
+use crate::terms::Revision;
+use diesel::prelude::*;
+use diesel::result::Error as QueryError;
+
+/// Rows in one INSERT; far below the limits of bound values of both databases.
+const ROWS_MAX: usize = 250;
+
+/// Why a batch could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    #[error("the database refused the batch")]
+    Database(#[from] QueryError),
+    #[error("the batch does not fit what is stored: {0}")]
+    Mismatch(&'static str),
+}
+
+/// Writes everything but the COMMIT.
+pub(super) fn write(connection: &mut EitherConnection, batch: &Batch) -> Result<(), WriteError> {
+    let mut rows = NewRows::default();
+    for entry in &batch.entries {
+        write_tss(connection, entry)?;
+        write_clients(connection, entry)?;
+        rows.collect(connection, entry)?;
+    }
+    rows.insert(connection)
+}
+
+/// The TSS row, guarded by the counter that the batch was decided on.
+fn write_tss(connection: &mut EitherConnection, entry: &TssBatch) -> Result<(), WriteError> {
+    let Some(state) = &entry.slice.tss else {
+        return Err(WriteError::Mismatch("there is no TSS"));
+    };
+    check_counters(entry, state)?;
+    let record = TssRecord::from(state);
+    let Some(expected) = entry.expected_counter else {
+        return create_tss(connection, &record);
+    };
+    let stored = tss::table
+        .filter(tss::id.eq(&record.id))
+        .filter(tss::signature_counter.eq(signed(expected.value())));
+    let changed = diesel::update(stored).set(&record).execute(connection)?;
+    match changed {
+        1 => Ok(()),
+        _ => Err(WriteError::Mismatch("its signature counter is another")),
+    }
+}
+
+/// The lanes give every message the next counter; here is where a gap would become durable.
+fn check_counters(entry: &TssBatch, state: &Tss) -> Result<(), WriteError> {
+    let counters = entry
+        .messages
+        .iter()
+        .map(|message| message.signature_counter);
+    // A TSS that comes into being goes on from its device's counter, which the device row guards.
+    let mut last = entry.expected_counter;
+    for counter in counters {
+        let follows = last.is_none_or(|last| last.next() == Some(counter));
+        if !follows {
+            return Err(WriteError::Mismatch("its messages leave a gap"));
+        }
+        last = Some(counter);
+    }
+    if last.is_some_and(|last| last != state.device.signature_counter) {
+        return Err(WriteError::Mismatch("its messages and its counter differ"));
+    }
+    Ok(())
+}
+
+fn create_tss(connection: &mut EitherConnection, record: &TssRecord) -> Result<(), WriteError> {
+    diesel::insert_into(tss::table)
+        .values(record)
+        .execute(connection)?;
+    let free = device::table
+        .filter(device::serial_number.eq(&record.device_serial))
+        .filter(device::tss_id.is_null());
+    let taken = diesel::update(free)
+        .set(device::tss_id.eq(Some(&record.id)))
+        .execute(connection)?;
+    match taken {
+        1 => Ok(()),
+        _ => Err(WriteError::Mismatch("its device is not free")),
+    }
+}
+
+fn write_clients(connection: &mut EitherConnection, entry: &TssBatch) -> Result<(), WriteError> {
+    for id in &entry.slice.changed.clients {
+        let Some(state) = entry.slice.clients.get(id) else {
+            return Err(WriteError::Mismatch("a client is missing"));
+        };
+        let record = ClientRecord::new(entry.tss, state);
+        let stored = client::table
+            .filter(client::id.eq(&record.id))
+            .filter(client::tss_id.eq(&record.tss_id));
+        let changed = diesel::update(stored).set(&record).execute(connection)?;
+        if changed == 0 {
+            diesel::insert_into(client::table)
+                .values(&record)
+                .execute(connection)?;
+        }
+    }
+    Ok(())
+}
+
+/// Many rows in one statement, which Diesel offers for each database, but not for either.
+macro_rules! insert_rows {
+    ($connection:expr, $table:expr, $rows:expr) => {
+        match $connection {
+            EitherConnection::Sqlite(connection) => diesel::insert_into($table)
+                .values($rows)
+                .execute(connection),
+            EitherConnection::Postgres(connection) => diesel::insert_into($table)
+                .values($rows)
+                .execute(connection),
+        }
+    };
+}
+
+/// Rows that are new in this batch, inserted together.
+#[derive(Default)]
+struct NewRows {
+    transactions: Vec<TransactionRecord>,
+    steps: Vec<StepRecord>,
+    messages: Vec<MessageRecord>,
+}
+
+impl NewRows {
+    fn collect(
+        &mut self,
+        connection: &mut EitherConnection,
+        entry: &TssBatch,
+    ) -> Result<(), WriteError> {
+        let slice = &entry.slice;
+        for number in &slice.changed.transactions {
+            let Some(state) = slice.transactions.get(number) else {
+                return Err(WriteError::Mismatch("a transaction is missing"));
+            };
+            let record = TransactionRecord::new(entry.tss, state);
+            if slice.changed.steps.contains(&(*number, Revision::new(1))) {
+                self.transactions.push(record);
+            } else {
+                update_transaction(connection, &record)?;
+            }
+        }
+        for key in &slice.changed.steps {
+            let Some(step) = slice.steps.get(key) else {
+                return Err(WriteError::Mismatch("a step is missing"));
+            };
+            self.steps.push(StepRecord::new(entry.tss, step));
+        }
+        let messages = entry.messages.iter();
+        self.messages
+            .extend(messages.map(|message| MessageRecord::new(entry.tss, message)));
+        Ok(())
+    }
+
+    fn insert(self, connection: &mut EitherConnection) -> Result<(), WriteError> {
+        for rows in self.transactions.chunks(ROWS_MAX) {
+            insert_rows!(connection, tss_transaction::table, rows)?;
+        }
+        for rows in self.steps.chunks(ROWS_MAX) {
+            insert_rows!(connection, transaction_step::table, rows)?;
+        }
+        for rows in self.messages.chunks(ROWS_MAX) {
+            insert_rows!(connection, log_message::table, rows)?;
+        }
+        Ok(())
+    }
+}
+
+fn update_transaction(
+    connection: &mut EitherConnection,
+    record: &TransactionRecord,
+) -> Result<(), WriteError> {
+    let stored = tss_transaction::table
+        .filter(tss_transaction::tss_id.eq(&record.tss_id))
+        .filter(tss_transaction::number.eq(record.number));
+    match diesel::update(stored).set(record).execute(connection)? {
+        1 => Ok(()),
+        _ => Err(WriteError::Mismatch("a transaction is not stored")),
+    }
+}

@@ -1,0 +1,122 @@
+//! A connection to either database, and the pool of them.
+
+use super::store::StoreConfig;
+use super::{LedgerError, postgres, sqlite};
+use diesel::connection::SimpleConnection as _;
+use diesel::r2d2::{ManageConnection, Pool, PooledConnection};
+use diesel::result::Error as QueryError;
+use std::time::Duration;
+
+/// Either database, behind one set of queries.
+#[derive(diesel::MultiConnection)]
+pub(super) enum EitherConnection {
+    Sqlite(diesel::SqliteConnection),
+    Postgres(diesel::PgConnection),
+}
+
+/// What all queries are written for.
+pub(super) type Database = <EitherConnection as diesel::Connection>::Backend;
+
+/// Longest wait for a connection of the pool.
+const POOL_WAIT: Duration = Duration::from_secs(5);
+
+/// Connections for reading from SQLite; its one writer waits for nobody but the other writers.
+const SQLITE_CONNECTIONS: u32 = 4;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("no connection")]
+    Connection(#[from] diesel::ConnectionError),
+    #[error("the connection could not be set up")]
+    Setup(#[from] QueryError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Opens connections for the pool.
+#[derive(Clone, Debug)]
+pub(super) struct Manager(pub StoreConfig);
+
+impl Manager {
+    /// A connection with durable settings, checked.
+    pub fn open(&self) -> Result<EitherConnection, ConnectError> {
+        match &self.0 {
+            StoreConfig::Sqlite { path } => sqlite::connect(path).map(EitherConnection::Sqlite),
+            StoreConfig::Postgres {
+                url,
+                lock_timeout_ms,
+                ..
+            } => postgres::connect(url, *lock_timeout_ms).map(EitherConnection::Postgres),
+        }
+    }
+
+    pub fn pool(self) -> Result<Pool<Self>, LedgerError> {
+        let size = match &self.0 {
+            StoreConfig::Sqlite { .. } => SQLITE_CONNECTIONS,
+            StoreConfig::Postgres {
+                connections_max, ..
+            } => (*connections_max).max(1),
+        };
+        // Lazy, because the first connection has been opened and checked already.
+        Ok(Pool::builder()
+            .max_size(size)
+            .min_idle(Some(0))
+            .connection_timeout(POOL_WAIT)
+            .test_on_check_out(true)
+            .build_unchecked(self))
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = EitherConnection;
+    type Error = ConnectError;
+
+    fn connect(&self) -> Result<EitherConnection, ConnectError> {
+        self.open()
+    }
+
+    fn is_valid(&self, connection: &mut EitherConnection) -> Result<(), ConnectError> {
+        Ok(connection.batch_execute("SELECT 1")?)
+    }
+
+    fn has_broken(&self, connection: &mut EitherConnection) -> bool {
+        use diesel::r2d2::R2D2Connection as _;
+        std::thread::panicking() || connection.is_broken()
+    }
+}
+
+/// A connection of the pool.
+pub(super) type Pooled = PooledConnection<Manager>;
+
+/// For `map_err`: the database did not do it.
+pub(super) fn unavailable<E>(action: &'static str) -> impl FnOnce(E) -> LedgerError
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |source| LedgerError::Unavailable {
+        action,
+        source: Box::new(source),
+    }
+}
+
+/// For `map_err` of an insert: a row with this identity may exist already.
+pub(super) fn exists_or(
+    what: &'static str,
+    action: &'static str,
+) -> impl FnOnce(QueryError) -> LedgerError {
+    move |error| {
+        if is_unique_violation(&error) {
+            LedgerError::Exists(what)
+        } else {
+            unavailable(action)(error)
+        }
+    }
+}
+
+pub(super) fn is_unique_violation(error: &QueryError) -> bool {
+    matches!(
+        error,
+        QueryError::DatabaseError(diesel::result::DatabaseErrorKind::UniqueViolation, _)
+    )
+}

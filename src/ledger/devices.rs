@@ -1,0 +1,121 @@
+//! Prepared devices, and the certificates above them.
+
+use super::connection::{exists_or, unavailable};
+use super::records::{CaRecord, DeviceRecord};
+use super::store::Store;
+use super::tables::{ca, device};
+use super::values::{damaged, key_id, serial, unsigned};
+use super::{CaCertificate, LedgerError, PreparedDevice};
+use crate::csp::KeyId;
+use crate::terms::{Environment, SerialNumber, TssId};
+use diesel::prelude::*;
+
+type Result<T> = std::result::Result<T, LedgerError>;
+
+/// Certificates in a chain at most; a longer one must be a circle.
+const CHAIN_LEN_MAX: usize = 8;
+
+/// Errors of all of these: [`LedgerError::Unavailable`] when the database does not answer.
+impl Store {
+    /// Puts a device into the pool; [`LedgerError::Exists`] when its key is known.
+    pub fn add_device(&self, prepared: &PreparedDevice) -> Result<()> {
+        diesel::insert_into(device::table)
+            .values(DeviceRecord::from(prepared))
+            .execute(&mut self.connection()?)
+            .map(drop)
+            .map_err(exists_or("the device", "add a device"))
+    }
+
+    /// Devices of an environment that no TSS has.
+    pub fn free_devices(&self, environment: Environment) -> Result<u64> {
+        let count: i64 = device::table
+            .filter(device::tss_id.is_null())
+            .filter(device::environment.eq(environment.as_str()))
+            .count()
+            .get_result(&mut self.connection()?)
+            .map_err(unavailable("count devices"))?;
+        unsigned("device", count)
+    }
+
+    /// `CKA_ID`s of all keys of this token that the ledger knows, of devices and of CAs; any other key
+    /// is left over from a crash.
+    pub fn known_keys(&self, token: &str) -> Result<Vec<KeyId>> {
+        let mut connection = self.connection()?;
+        let mut ids: Vec<String> = device::table
+            .filter(device::token.eq(token))
+            .select(device::key_id)
+            .load(&mut connection)
+            .map_err(unavailable("read devices"))?;
+        let of_cas: Vec<Option<String>> = ca::table
+            .filter(ca::token.eq(token))
+            .select(ca::key_id)
+            .load(&mut connection)
+            .map_err(unavailable("read CAs"))?;
+        ids.extend(of_cas.into_iter().flatten());
+        ids.iter().map(|id| key_id("key_id", id)).collect()
+    }
+
+    /// Adds the certificate of a CA; [`LedgerError::Exists`] when its key is known.
+    pub fn add_ca(&self, certificate: &CaCertificate) -> Result<()> {
+        diesel::insert_into(ca::table)
+            .values(CaRecord::from(certificate))
+            .execute(&mut self.connection()?)
+            .map(drop)
+            .map_err(exists_or("the CA", "add a CA"))
+    }
+
+    /// All CAs of an environment.
+    pub fn cas(&self, environment: Environment) -> Result<Vec<CaCertificate>> {
+        let rows: Vec<CaRecord> = ca::table
+            .filter(ca::environment.eq(environment.as_str()))
+            .order(ca::serial_number)
+            .select(CaRecord::as_select())
+            .load(&mut self.connection()?)
+            .map_err(unavailable("read CAs"))?;
+        rows.iter().map(CaRecord::to_ca).collect()
+    }
+
+    /// The certificates of a TSS, leaf first, root last: hash of the public key and DER. Empty when
+    /// there is no such TSS.
+    pub fn chain(&self, tss: TssId) -> Result<Vec<(SerialNumber, Vec<u8>)>> {
+        let mut connection = self.connection()?;
+        let leaf: Option<DeviceRecord> = device::table
+            .filter(device::tss_id.eq(tss.to_string()))
+            .select(DeviceRecord::as_select())
+            .first(&mut connection)
+            .optional()
+            .map_err(unavailable("read a certificate"))?;
+        let Some(leaf) = leaf else {
+            return Ok(Vec::new());
+        };
+        let leaf_serial = serial("device.serial_number", &leaf.serial_number)?;
+        let mut chain = vec![(leaf_serial, leaf.certificate)];
+        let mut issuer = leaf.issuer;
+        while chain.len() < CHAIN_LEN_MAX {
+            let found: Option<CaRecord> = ca::table
+                .find(&issuer)
+                .select(CaRecord::as_select())
+                .first(&mut connection)
+                .optional()
+                .map_err(unavailable("read a certificate"))?;
+            let found = found.ok_or_else(|| damaged("device.issuer"))?.to_ca()?;
+            let is_root = found.issuer == found.serial_number;
+            issuer = found.issuer.to_string();
+            chain.push((found.serial_number, found.certificate));
+            if is_root {
+                return Ok(chain);
+            }
+        }
+        Err(damaged("ca.issuer"))
+    }
+
+    /// Label of the token that holds the key of this TSS.
+    pub fn token_of(&self, tss: TssId) -> Result<Option<String>> {
+        device::table
+            .filter(device::tss_id.eq(tss.to_string()))
+            .select(device::token)
+            .first(&mut self.connection()?)
+            .optional()
+            .map_err(unavailable("read a device"))
+    }
+}

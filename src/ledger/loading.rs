@@ -1,0 +1,297 @@
+//! What a batch needs, in a bounded number of queries whatever the size of the batch.
+
+use super::connection::{Database, EitherConnection, unavailable};
+use super::records::{ClientRecord, DeviceRecord, StepRecord, TransactionRecord, TssRecord};
+use super::tables::{client, device, transaction_step, tss, tss_transaction};
+use super::values::{parse, signed, unsigned};
+use super::{LedgerError, LoadedTss, postgres};
+use crate::sma::{Needs, Slice, TransactionRef};
+use crate::terms::{ClientId, Environment, Revision, TransactionNumber, TssId};
+use diesel::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Result<T> = std::result::Result<T, LedgerError>;
+type AllNeeds = BTreeMap<TssId, Needs>;
+type AllLoaded = BTreeMap<TssId, LoadedTss>;
+
+/// Pairs looked for in one query. A longer chain of ORs makes planners slow.
+const PAIRS_MAX: usize = 100;
+
+const ACTION: &str = "load the state of a TSS";
+
+/// Loads everything that `needs` names. Runs inside the transaction that holds the locks.
+pub(super) fn load(
+    connection: &mut EitherConnection,
+    needs: &AllNeeds,
+    token: Option<&str>,
+) -> Result<AllLoaded> {
+    let mut loaded = tss_with_keys(connection, needs)?;
+    give_devices(connection, needs, token, &mut loaded)?;
+    load_clients(connection, needs, &mut loaded)?;
+    load_serials(connection, needs, &mut loaded)?;
+    let transactions = load_transactions(connection, needs, &mut loaded)?;
+    load_steps(connection, needs, &transactions, &mut loaded)?;
+    Ok(loaded)
+}
+
+fn tss_with_keys(connection: &mut EitherConnection, needs: &AllNeeds) -> Result<AllLoaded> {
+    let empty = |id: &TssId| {
+        let slice = Slice {
+            tss_id: Some(*id),
+            ..Slice::default()
+        };
+        let loaded = LoadedTss {
+            slice,
+            key: None,
+            token: None,
+        };
+        (*id, loaded)
+    };
+    let mut loaded: AllLoaded = needs.keys().map(empty).collect();
+    let ids: Vec<_> = needs.keys().map(ToString::to_string).collect();
+    let rows: Vec<(TssRecord, DeviceRecord)> = tss::table
+        .inner_join(device::table.on(device::serial_number.eq(tss::device_serial)))
+        .filter(tss::id.eq_any(ids))
+        .select((TssRecord::as_select(), DeviceRecord::as_select()))
+        .load(connection)
+        .map_err(unavailable(ACTION))?;
+    for (record, device) in rows {
+        let tss = record.to_tss(&device)?;
+        if let Some(place) = loaded.get_mut(&tss.id) {
+            place.key = Some(device.to_key()?);
+            place.token = Some(device.token);
+            place.slice.tss = Some(tss);
+        }
+    }
+    Ok(loaded)
+}
+
+/// A free device for each TSS that does not exist and is to be assigned.
+fn give_devices(
+    connection: &mut EitherConnection,
+    needs: &AllNeeds,
+    token: Option<&str>,
+    loaded: &mut AllLoaded,
+) -> Result<()> {
+    for environment in [Environment::Test, Environment::Live] {
+        let new: Vec<TssId> = needs
+            .iter()
+            .filter(|(_, needs)| needs.free_device == Some(environment))
+            .map(|(id, _)| *id)
+            .filter(|id| {
+                loaded
+                    .get(id)
+                    .is_some_and(|found| found.slice.tss.is_none())
+            })
+            .collect();
+        if new.is_empty() {
+            continue;
+        }
+        let free = free_devices(connection, environment, token, new.len())?;
+        for (id, record) in new.iter().zip(free) {
+            if let Some(place) = loaded.get_mut(id) {
+                place.key = Some(record.to_key()?);
+                place.slice.free_device = Some(record.to_device()?);
+                place.token = Some(record.token);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn free_devices(
+    connection: &mut EitherConnection,
+    environment: Environment,
+    token: Option<&str>,
+    count: usize,
+) -> Result<Vec<DeviceRecord>> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let environment = environment.as_str();
+    let oldest_first = (device::time_creation, device::serial_number);
+    if let EitherConnection::Postgres(postgres) = connection {
+        let serials = postgres::reserve_devices(postgres, environment, token, count)
+            .map_err(unavailable(ACTION))?;
+        return device::table
+            .filter(device::serial_number.eq_any(serials))
+            .order(oldest_first)
+            .select(DeviceRecord::as_select())
+            .load(connection)
+            .map_err(unavailable(ACTION));
+    }
+    let mut free = device::table
+        .filter(device::tss_id.is_null())
+        .filter(device::environment.eq(environment))
+        .order(oldest_first)
+        .limit(count)
+        .select(DeviceRecord::as_select())
+        .into_boxed::<Database>();
+    if let Some(token) = token {
+        free = free.filter(device::token.eq(token));
+    }
+    free.load(connection).map_err(unavailable(ACTION))
+}
+
+/// The named clients, and which of the new ids are taken: by another TSS, or by another TSS of this
+/// batch that asks for the same id.
+fn load_clients(
+    connection: &mut EitherConnection,
+    needs: &AllNeeds,
+    loaded: &mut AllLoaded,
+) -> Result<()> {
+    let ids: BTreeSet<ClientId> = needs
+        .values()
+        .flat_map(|needs| needs.clients.iter().chain(&needs.client_ids_new))
+        .copied()
+        .collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<ClientRecord> = client::table
+        .filter(client::id.eq_any(ids.iter().map(ToString::to_string)))
+        .select(ClientRecord::as_select())
+        .load(connection)
+        .map_err(unavailable(ACTION))?;
+    let mut owners = BTreeMap::new();
+    for record in rows {
+        let found = record.to_client()?;
+        let owner: TssId = parse("client.tss_id", &record.tss_id)?;
+        owners.insert(found.id, owner);
+        let named = needs
+            .get(&owner)
+            .is_some_and(|needs| needs.clients.contains(&found.id));
+        if let Some(place) = loaded.get_mut(&owner).filter(|_| named) {
+            place.slice.clients.insert(found.id, found);
+        }
+    }
+    for (tss, needs) in needs {
+        for id in &needs.client_ids_new {
+            let owner = *owners.entry(*id).or_insert(*tss);
+            if let Some(place) = loaded.get_mut(tss).filter(|_| owner != *tss) {
+                place.slice.clients_elsewhere.insert(*id);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn load_serials(
+    connection: &mut EitherConnection,
+    needs: &AllNeeds,
+    loaded: &mut AllLoaded,
+) -> Result<()> {
+    let wanted: Vec<_> = needs
+        .iter()
+        .flat_map(|(tss, needs)| needs.serials.iter().map(move |serial| (*tss, serial)))
+        .collect();
+    for chunk in wanted.chunks(PAIRS_MAX) {
+        let mut query = client::table
+            .select(ClientRecord::as_select())
+            .into_boxed::<Database>();
+        for (tss, serial) in chunk {
+            let pair = client::tss_id.eq(tss.to_string());
+            query = query.or_filter(pair.and(client::serial.eq(serial.as_str().to_owned())));
+        }
+        for record in query.load(connection).map_err(unavailable(ACTION))? {
+            let tss: TssId = parse("client.tss_id", &record.tss_id)?;
+            let found = record.to_client()?;
+            if let Some(place) = loaded.get_mut(&tss) {
+                place.slice.serials.insert(found.serial, found.id);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The named transactions; returns how each was named.
+fn load_transactions(
+    connection: &mut EitherConnection,
+    needs: &AllNeeds,
+    loaded: &mut AllLoaded,
+) -> Result<BTreeMap<(TssId, TransactionRef), TransactionNumber>> {
+    let wanted: BTreeSet<_> = needs
+        .iter()
+        .flat_map(|(tss, needs)| {
+            let revisions = needs.revisions.iter().map(|(named, _)| named);
+            let named = needs.transactions.iter().chain(revisions);
+            named.map(move |named| (*tss, *named))
+        })
+        .collect();
+    let wanted: Vec<_> = wanted.into_iter().collect();
+    let mut named = BTreeMap::new();
+    for chunk in wanted.chunks(PAIRS_MAX) {
+        let mut query = tss_transaction::table
+            .select(TransactionRecord::as_select())
+            .into_boxed::<Database>();
+        for (tss, transaction) in chunk {
+            let of_tss = tss_transaction::tss_id.eq(tss.to_string());
+            query = match transaction {
+                TransactionRef::Id(id) => {
+                    query.or_filter(of_tss.and(tss_transaction::id.eq(id.to_string())))
+                }
+                TransactionRef::Number(number) => {
+                    let number = signed(number.value());
+                    query.or_filter(of_tss.and(tss_transaction::number.eq(number)))
+                }
+            };
+        }
+        for record in query.load(connection).map_err(unavailable(ACTION))? {
+            let tss: TssId = parse("tss_transaction.tss_id", &record.tss_id)?;
+            let found = record.to_transaction()?;
+            named.insert((tss, TransactionRef::Id(found.id)), found.number);
+            named.insert((tss, TransactionRef::Number(found.number)), found.number);
+            if let Some(place) = loaded.get_mut(&tss) {
+                place.slice.transaction_ids.insert(found.id, found.number);
+                place.slice.transactions.insert(found.number, found);
+            }
+        }
+    }
+    Ok(named)
+}
+
+/// Of each named transaction the latest step, and the steps that are named.
+fn load_steps(
+    connection: &mut EitherConnection,
+    needs: &AllNeeds,
+    named: &BTreeMap<(TssId, TransactionRef), TransactionNumber>,
+    loaded: &mut AllLoaded,
+) -> Result<()> {
+    let mut wanted: BTreeSet<(TssId, TransactionNumber, Revision)> = loaded
+        .iter()
+        .flat_map(|(tss, found)| {
+            let transactions = found.slice.transactions.values();
+            transactions.map(move |found| (*tss, found.number, found.latest_revision))
+        })
+        .collect();
+    for (tss, needs) in needs {
+        for (transaction, revision) in &needs.revisions {
+            if let Some(number) = named.get(&(*tss, *transaction)) {
+                wanted.insert((*tss, *number, *revision));
+            }
+        }
+    }
+    let wanted: Vec<_> = wanted.into_iter().collect();
+    for chunk in wanted.chunks(PAIRS_MAX) {
+        let mut query = transaction_step::table
+            .select(StepRecord::as_select())
+            .into_boxed::<Database>();
+        for (tss, number, revision) in chunk {
+            let of_tss = transaction_step::tss_id.eq(tss.to_string());
+            let number = transaction_step::transaction_number.eq(signed(number.value()));
+            let revision = transaction_step::revision.eq(signed(revision.value()));
+            query = query.or_filter(of_tss.and(number).and(revision));
+        }
+        for record in query.load(connection).map_err(unavailable(ACTION))? {
+            let tss: TssId = parse("transaction_step.tss_id", &record.tss_id)?;
+            let step = record.to_step()?;
+            let number = unsigned(
+                "transaction_step.transaction_number",
+                record.transaction_number,
+            )?;
+            let key = (TransactionNumber::new(number), step.revision);
+            if let Some(place) = loaded.get_mut(&tss) {
+                place.slice.steps.insert(key, step);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! The pool of prepared devices (design decision 5): kept full in the background, so that assigning a
+//! TSS never waits for a key.
+
+use super::{PkiError, TestCa};
+use crate::ledger::Store;
+use crate::terms::{Curve, Environment};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How full, and with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// Curve of new TSSs.
+    pub curve: Curve,
+    /// Devices to keep ready.
+    pub target: u32,
+}
+
+/// How often the pool is counted although nobody asked: another node may have taken some.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Pause after a failure; doubled up to the second one.
+const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
+const BACK_OFF_LAST: Duration = Duration::from_secs(60);
+
+/// Keeps the pool full until it is stopped.
+pub struct DevicePool {
+    bell: Arc<Bell>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Wakes the pool's thread.
+#[derive(Default)]
+struct Bell {
+    state: Mutex<Rung>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Rung {
+    wanted: bool,
+    stop: bool,
+}
+
+impl Bell {
+    /// Waits for a ring; `false` when it is time to stop.
+    fn wait(&self, at_most: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, at_most, |state| !state.wanted && !state.stop)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.wanted = false;
+        !state.stop
+    }
+
+    fn is_stopped(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.stop
+    }
+
+    fn ring(&self, change: impl FnOnce(&mut Rung)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+}
+
+impl DevicePool {
+    /// Starts filling the pool.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(store: Store, ca: TestCa, settings: PoolSettings) -> std::io::Result<Self> {
+        let bell = Arc::new(Bell::default());
+        let own = Arc::clone(&bell);
+        let thread = thread::Builder::new()
+            .name("device-pool".to_owned())
+            .spawn(move || keep_full(&store, &ca, settings, &own))?;
+        Ok(Self {
+            bell,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Says that devices were taken. Returns at once.
+    pub fn wake(&self) {
+        self.bell.ring(|state| state.wanted = true);
+    }
+
+    /// Ends after the device in the making.
+    pub fn stop(&self) {
+        self.bell.ring(|state| state.stop = true);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the pool of prepared devices ended by a panic");
+        }
+    }
+}
+
+fn keep_full(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) {
+    let mut back_off = BACK_OFF_FIRST;
+    loop {
+        let pause = match fill(store, ca, settings, bell) {
+            Ok(()) => {
+                back_off = BACK_OFF_FIRST;
+                LOOK_EVERY
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "no more devices can be prepared for now");
+                let pause = back_off;
+                back_off = (back_off * 2).min(BACK_OFF_LAST);
+                pause
+            }
+        };
+        if !bell.wait(pause) {
+            return;
+        }
+    }
+}
+
+fn fill(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) -> Result<(), PkiError> {
+    while !bell.is_stopped() && store.free_devices(Environment::Test)? < settings.target.into() {
+        store.add_device(&ca.prepare(settings.curve)?)?;
+    }
+    Ok(())
+}

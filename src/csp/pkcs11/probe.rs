@@ -6,9 +6,10 @@
 mod tries;
 
 use super::attachment::Attachment;
+use super::condition::Token;
 use super::errors::Trouble;
 use super::keys;
-use super::token::{Pkcs11Token, Token};
+use super::token::Pkcs11Token;
 use crate::csp::{CspError, KeyId};
 use crate::terms::Curve;
 use cryptoki::session::Session;

@@ -1,3 +1,18 @@
-//! (room under construction)
+//! The doors: HTTP in, commands out; rows in, JSON out.
+//!
+//! Invariant: a door parses once, decides nothing and keeps nothing. Nothing that blocks runs on an
+//! async worker: the ledger is asked through [`Desk`], signing goes through its lanes. Bad input gets
+//! a [`Problem`] in the documented shape and changes nothing.
 
+mod auth;
+mod body;
+mod door;
+mod health;
+mod problem;
+mod server;
 pub mod sign_de_v2;
+mod tokens;
+
+pub use door::{BODY_LEN_MAX, Desk, Door, DoorSettings};
+pub use problem::Problem;
+pub use server::serve;

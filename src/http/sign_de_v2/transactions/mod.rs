@@ -2,9 +2,11 @@
 
 mod answer;
 mod body;
+mod routes;
 
 pub use answer::{TransactionAnswerError, row_of, transaction};
 pub use body::{command, reference, revision};
+pub(super) use routes::routes;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,220 @@
+//! `POST /auth`: key login and refresh (HTTP dialect §2), and who is behind a bearer token.
+
+use super::body::JsonBody;
+use super::door::Desk;
+use super::problem::Problem;
+use super::tokens::{TokenBearer, TokenType};
+use crate::ledger::{ApiKey, ApiKeyStatus, Session, Store};
+use crate::sma::Caller;
+use crate::terms::{SeTime, SessionId};
+use actix_web::dev::Payload;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::future::Future;
+use std::pin::Pin;
+use subtle::ConstantTimeEq as _;
+
+/// A token that lives shorter than this is not handed out again, in seconds.
+const LIFE_LEFT_S_MIN: i64 = 60;
+
+const INVALID: &str = "Unauthorized";
+
+/// `POST /auth`
+pub(super) async fn log_in(desk: web::Data<Desk>, body: JsonBody) -> Result<HttpResponse, Problem> {
+    let text = |name: &str| body.get(name).and_then(Value::as_str);
+    let now = desk.door.clock.now();
+    let (session, key) = match (text("api_key"), text("api_secret"), text("refresh_token")) {
+        (Some(key), Some(secret), _) => log_in_by_key(&desk, key, secret, now).await?,
+        (_, _, Some(token)) => refresh(&desk, token, now).await?,
+        (_, _, None) => {
+            let message = "body should have required property 'api_key'";
+            return Err(Problem::invalid(message));
+        }
+    };
+    let answer = answer(&desk, session, key, now).await?;
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+async fn log_in_by_key(
+    desk: &web::Data<Desk>,
+    key: &str,
+    secret: &str,
+    now: SeTime,
+) -> Result<(Session, ApiKey), Problem> {
+    let wanted = key.to_owned();
+    let row = desk.ask(move |store| store.api_key(&wanted)).await?;
+    let given: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+    let row = row.filter(|row| {
+        let matches: bool = row.secret_sha256.ct_eq(&given).into();
+        matches && row.status == ApiKeyStatus::Enabled
+    });
+    let row = row.ok_or_else(|| Problem::unauthorized(INVALID))?;
+    let own = desk.clone();
+    let for_key = row.clone();
+    let session = desk
+        .ask(move |store| {
+            let live = store.live_session(&for_key.key, now)?;
+            let worth_it =
+                |session: &Session| seconds_until(session.access_expires, now) > LIFE_LEFT_S_MIN;
+            if let Some(session) = live.filter(worth_it) {
+                return Ok(session);
+            }
+            store.forget_expired_sessions(now)?;
+            let session = own.new_session(&for_key.key, own.random_session(), now);
+            store.put_session(&session)?;
+            Ok(session)
+        })
+        .await?;
+    Ok((session, row))
+}
+
+async fn refresh(
+    desk: &web::Data<Desk>,
+    token: &str,
+    now: SeTime,
+) -> Result<(Session, ApiKey), Problem> {
+    let own = desk.clone();
+    let token = token.to_owned();
+    let found = desk
+        .ask(move |store| {
+            let Some(bearer) = own.tokens.read(&token, TokenType::Refresh, now)? else {
+                return Ok(None);
+            };
+            renew(&own, store, &bearer, now)
+        })
+        .await?;
+    found.ok_or_else(|| Problem::unauthorized(INVALID))
+}
+
+/// New tokens for a session that is not over. Only its latest refresh token is taken, but the access
+/// tokens of before live to their end.
+fn renew(
+    desk: &Desk,
+    store: &Store,
+    bearer: &TokenBearer,
+    now: SeTime,
+) -> Result<Option<(Session, ApiKey)>, crate::ledger::LedgerError> {
+    let known = store.session(bearer.caller.session)?;
+    let latest = known.filter(|session| {
+        session.api_key == bearer.api_key
+            && session.refresh_expires.unix_seconds() == bearer.expires
+    });
+    let Some(session) = latest else {
+        return Ok(None);
+    };
+    let key = store.api_key(&session.api_key)?;
+    let Some(key) = key.filter(|key| key.status == ApiKeyStatus::Enabled) else {
+        return Ok(None);
+    };
+    let session = desk.new_session(&key.key, session.id, now);
+    store.put_session(&session)?;
+    Ok(Some((session, key)))
+}
+
+impl Desk {
+    fn random_session(&self) -> SessionId {
+        let mut bytes = [0; 16];
+        self.door.entropy.fill(&mut bytes);
+        SessionId::new(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+
+    fn new_session(&self, api_key: &str, id: SessionId, now: SeTime) -> Session {
+        let settings = &self.door.settings;
+        Session {
+            id,
+            api_key: api_key.to_owned(),
+            time_issued: now,
+            access_expires: now.plus_seconds(settings.access_token_s.into()),
+            refresh_expires: now.plus_seconds(settings.refresh_token_s.into()),
+            secret_id: self.tokens.newest().to_owned(),
+        }
+    }
+}
+
+fn seconds_until(time: SeTime, now: SeTime) -> i64 {
+    time.unix_seconds() - now.unix_seconds()
+}
+
+async fn answer(
+    desk: &web::Data<Desk>,
+    session: Session,
+    key: ApiKey,
+    now: SeTime,
+) -> Result<Value, Problem> {
+    let own = desk.clone();
+    let claims = json!({
+        "env": key.environment.as_str(),
+        "organization_id": key.organization.to_string(),
+    });
+    let (access_expires, refresh_expires) = (session.access_expires, session.refresh_expires);
+    let pair = desk
+        .ask(move |_| Ok(own.tokens.pair(&session, &key)))
+        .await??;
+    Ok(json!({
+        "access_token": pair.access,
+        "access_token_claims": claims,
+        "access_token_expires_in": seconds_until(access_expires, now),
+        "access_token_expires_at": access_expires.unix_seconds(),
+        "refresh_token": pair.refresh,
+        "refresh_token_expires_in": seconds_until(refresh_expires, now),
+        "refresh_token_expires_at": refresh_expires.unix_seconds(),
+    }))
+}
+
+/// The caller behind a valid access token whose API key has not been revoked.
+pub(super) struct Authorized(pub Caller);
+
+impl FromRequest for Authorized {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let header = request.headers().get(AUTHORIZATION);
+        let token = header
+            .and_then(|value| value.to_str().ok())
+            .and_then(bearer_token)
+            .map(str::to_owned);
+        let desk = request.app_data::<web::Data<Desk>>().cloned();
+        Box::pin(async move {
+            let token = token.ok_or_else(|| Problem::unauthorized("no authorization token"))?;
+            let desk = desk.ok_or_else(Problem::no_route)?;
+            authorize(desk, token).await.map(Self)
+        })
+    }
+}
+
+/// The scheme may be written in any case.
+fn bearer_token(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+async fn authorize(desk: web::Data<Desk>, token: String) -> Result<Caller, Problem> {
+    let (now, now_ms) = (desk.door.clock.now(), desk.door.clock.monotonic_ms());
+    let own = desk.clone();
+    let bearer = desk.read_access_token(&token, now)?;
+    let bearer = bearer.ok_or_else(|| Problem::unauthorized("could not parse jwt"))?;
+    let works = match own.tokens.key_known(&bearer.api_key, now_ms) {
+        Some(works) => works,
+        None => {
+            let key = bearer.api_key.clone();
+            desk.ask(move |_| own.tokens.key_works(&key, now_ms))
+                .await?
+        }
+    };
+    if works {
+        Ok(bearer.caller)
+    } else {
+        Err(Problem::unauthorized("the API key was revoked"))
+    }
+}
+
+impl Desk {
+    /// Blocks only for a token with a secret this node has never seen, which is once per secret.
+    fn read_access_token(&self, token: &str, now: SeTime) -> Result<Option<TokenBearer>, Problem> {
+        Ok(self.tokens.read(token, TokenType::Bearer, now)?)
+    }
+}

@@ -1,0 +1,126 @@
+//! What every handler works with, and the two ways out of the async world.
+
+use super::problem::Problem;
+use super::tokens::Tokens;
+use crate::ledger::{LedgerError, SealingKey, Store, TssRow};
+use crate::signing::Submit;
+use crate::sma::{self, Caller, Command, Outcome};
+use crate::terms::{Clock, Entropy, LogFormat, TssId};
+use actix_web::rt::task::spawn_blocking;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, oneshot};
+
+/// Settings of the door.
+#[derive(Clone, Debug)]
+pub struct DoorSettings {
+    /// Log format of new TSSs.
+    pub log_format: LogFormat,
+    /// Life of an access token, in seconds.
+    pub access_token_s: u32,
+    /// Life of a refresh token, in seconds.
+    pub refresh_token_s: u32,
+    /// Exports that may be pending or working per TSS.
+    pub exports_running_max: u32,
+    /// Largest request body, in bytes.
+    pub body_len_max: usize,
+    /// HTTP worker threads; `None` for one per core.
+    pub workers: Option<usize>,
+    /// Limits of a TSS, which its answers name.
+    pub rules: sma::Settings,
+}
+
+/// Largest request body of the dialect, in bytes.
+pub const BODY_LEN_MAX: usize = 1_048_576;
+
+/// What the door opens to.
+#[derive(Clone)]
+pub struct Door {
+    /// Everything stored.
+    pub store: Store,
+    /// Everything signed.
+    pub lanes: Arc<dyn Submit>,
+    /// The time of this node.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness of this node.
+    pub entropy: Arc<dyn Entropy>,
+    /// For PUKs and token secrets.
+    pub sealing: Arc<SealingKey>,
+    /// Called when an export was requested.
+    pub export_requested: Arc<dyn Fn() + Send + Sync>,
+    /// Called when a device was taken from the pool.
+    pub device_taken: Arc<dyn Fn() + Send + Sync>,
+    /// Settings.
+    pub settings: DoorSettings,
+}
+
+/// The door at work: shared by all HTTP workers.
+pub struct Desk {
+    pub(super) door: Door,
+    pub(super) tokens: Tokens,
+    /// Slow hashes at a time; more would only take the cores from the signers.
+    hashing: Semaphore,
+}
+
+impl Desk {
+    pub(super) fn new(door: Door) -> Result<Self, LedgerError> {
+        let tokens = Tokens::open(&door)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            door,
+            tokens,
+            hashing: Semaphore::new(cores),
+        })
+    }
+
+    /// Asks the ledger, off the async workers.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Store) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let store = self.door.store.clone();
+        match spawn_blocking(move || question(&store)).await {
+            Ok(answer) => Ok(answer?),
+            Err(error) => Err(Problem::internal(&error)),
+        }
+    }
+
+    /// Hands a command to the lane of its TSS and waits for the answer.
+    pub(super) async fn submit(
+        &self,
+        tss: TssId,
+        caller: Caller,
+        command: Command,
+    ) -> Result<Outcome, Problem> {
+        let (answer, waiting) = oneshot::channel();
+        let reply = Box::new(move |result| {
+            // Nobody listens any more when the client has gone; what was signed is kept all the same.
+            let _ = answer.send(result);
+        });
+        self.door.lanes.submit(tss, caller, command, reply);
+        match waiting.await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(Problem::internal(&error)),
+        }
+    }
+
+    /// Computes something slow, off the async workers and not too much of it at a time.
+    pub(super) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _permit = self.hashing.acquire().await;
+        let result = spawn_blocking(work).await;
+        result.map_err(|error| Problem::internal(&error))
+    }
+
+    /// The TSS, if it is one of the caller's.
+    pub(super) async fn tss(&self, caller: &Caller, id: TssId) -> Result<TssRow, Problem> {
+        let found = self.ask(move |store| store.tss(id)).await?;
+        found
+            .filter(|row| {
+                row.tss.organization == caller.organization
+                    && row.tss.environment == caller.environment
+            })
+            .ok_or_else(Problem::no_tss)
+    }
+}

@@ -1,0 +1,203 @@
+//! Clients (HTTP dialect §5).
+
+use super::params::{Layer, client_id, query, tss_id};
+use super::tss::body_metadata;
+use super::{VERSION, lists, metadata};
+use crate::http::auth::Authorized;
+use crate::http::body::JsonBody;
+use crate::http::door::Desk;
+use crate::http::problem::Problem;
+use crate::ledger::LedgerError;
+use crate::sma::{Caller, Client, Command, MetadataTarget, Outcome};
+use crate::terms::{ClientId, ClientSerial, Environment, TssId};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+type Answer = Result<HttpResponse, Problem>;
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    const ONE: &str = "/tss/{tss_id}/client/{client_id}";
+    const METADATA: &str = "/tss/{tss_id}/client/{client_id}/metadata";
+    config
+        .route("/client", web::get().to(list_all))
+        .route("/tss/{tss_id}/client", web::get().to(list_of_tss))
+        .route(ONE, web::put().to(register))
+        .route(ONE, web::get().to(retrieve))
+        .route(ONE, web::patch().to(update))
+        .route(METADATA, web::get().to(get_metadata))
+        .route(METADATA, web::patch().to(patch_metadata));
+}
+
+fn client_answer(tss: TssId, client: &Client, environment: Environment) -> Value {
+    json!({
+        "serial_number": client.serial.as_str(),
+        "state": client.state.as_str(),
+        "tss_id": tss.to_string(),
+        "metadata": client.metadata.pairs(),
+        "_id": client.id.to_string(),
+        "_type": "CLIENT",
+        "_env": environment.as_str(),
+        "_version": VERSION,
+        "time_creation": client.time_creation.unix_seconds(),
+        "time_update": client.time_update.unix_seconds(),
+    })
+}
+
+async fn register(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let tss = tss_id(&request, Layer::Middleware)?;
+    let command = Command::RegisterClient {
+        id: client_id(&request, Layer::Middleware)?,
+        serial: serial(&body)?,
+        metadata: body_metadata(&body)?,
+    };
+    let client = submit(&desk, tss, caller, command).await?;
+    Ok(HttpResponse::Ok().json(client_answer(tss, &client, caller.environment)))
+}
+
+fn serial(body: &Value) -> Result<ClientSerial, Problem> {
+    let text = match body.get("serial_number") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(_) => return Err(Problem::invalid("body.serial_number should be string")),
+        None => {
+            let message = "body should have required property 'serial_number'";
+            return Err(Problem::invalid(message));
+        }
+    };
+    ClientSerial::try_from(text.as_str())
+        .map_err(|error| Problem::bad("E_ILLEGAL_CLIENT_SERIAL", error.to_string()))
+}
+
+async fn update(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let tss = tss_id(&request, Layer::Middleware)?;
+    let id = client_id(&request, Layer::Middleware)?;
+    let metadata = body_metadata(&body)?;
+    let command = match body.get("state").map(Value::as_str) {
+        Some(Some("REGISTERED")) => Command::ReregisterClient { id, metadata },
+        Some(Some("DEREGISTERED")) => Command::DeregisterClient { id, metadata },
+        Some(Some(_) | None) => {
+            let message = "body.state should be equal to one of the allowed values";
+            return Err(Problem::invalid(message));
+        }
+        None => {
+            let message = "body should have required property 'state'";
+            return Err(Problem::invalid(message));
+        }
+    };
+    let client = submit(&desk, tss, caller, command).await?;
+    Ok(HttpResponse::Ok().json(client_answer(tss, &client, caller.environment)))
+}
+
+async fn submit(
+    desk: &Desk,
+    tss: TssId,
+    caller: Caller,
+    command: Command,
+) -> Result<Client, Problem> {
+    match desk.submit(tss, caller, command).await? {
+        Outcome::Client(client) => Ok(*client),
+        Outcome::Done
+        | Outcome::Tss(_)
+        | Outcome::Transaction(_)
+        | Outcome::TransactionMetadata(_) => {
+            let wrong =
+                LedgerError::Damaged("a call of a client was not answered by it".to_owned());
+            Err(Problem::internal(&wrong))
+        }
+    }
+}
+
+/// The client, if its TSS is one of the caller's.
+pub(super) async fn find(
+    desk: &Desk,
+    caller: &Caller,
+    tss: TssId,
+    id: ClientId,
+) -> Result<Client, Problem> {
+    desk.tss(caller, tss).await?;
+    let found = desk.ask(move |store| store.client(tss, id)).await?;
+    found.ok_or_else(Problem::no_client)
+}
+
+async fn retrieve(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    let tss = tss_id(&request, Layer::Backend)?;
+    let id = client_id(&request, Layer::Backend)?;
+    let client = find(&desk, &caller, tss, id).await?;
+    Ok(HttpResponse::Ok().json(client_answer(tss, &client, caller.environment)))
+}
+
+async fn list_all(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    list(&desk, caller, &request, None).await
+}
+
+async fn list_of_tss(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    let tss = tss_id(&request, Layer::Backend)?;
+    desk.tss(&caller, tss).await?;
+    list(&desk, caller, &request, Some(tss)).await
+}
+
+async fn list(desk: &Desk, caller: Caller, request: &HttpRequest, tss: Option<TssId>) -> Answer {
+    let wanted = lists::client_list(&query(request)?, tss)?;
+    let owner = (caller.organization, caller.environment);
+    let rows = match wanted.filter {
+        None => Vec::new(),
+        Some(filter) => {
+            desk.ask(move |store| store.clients(owner, &filter, &wanted.page))
+                .await?
+        }
+    };
+    let data = rows
+        .iter()
+        .map(|(tss, client)| client_answer(*tss, client, caller.environment))
+        .collect();
+    Ok(HttpResponse::Ok().json(lists::list("CLIENT_LIST", data, caller.environment)))
+}
+
+async fn get_metadata(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    let tss = tss_id(&request, Layer::Backend)?;
+    let id = client_id(&request, Layer::Backend)?;
+    let client = find(&desk, &caller, tss, id).await?;
+    Ok(HttpResponse::Ok().json(json!(client.metadata.pairs())))
+}
+
+async fn patch_metadata(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let tss = tss_id(&request, Layer::Backend)?;
+    let id = client_id(&request, Layer::Backend)?;
+    let command = Command::MergeMetadata {
+        target: MetadataTarget::Client(id),
+        patch: metadata::patch(&body, "body")?,
+    };
+    let client = submit(&desk, tss, caller, command).await?;
+    Ok(HttpResponse::Ok().json(json!(client.metadata.pairs())))
+}

@@ -1,0 +1,204 @@
+//! Routes of transactions.
+
+use super::super::params::{Layer, client_id, query, transaction as reference, tss_id};
+use super::super::{clients, lists, metadata};
+use super::{command, revision, row_of, transaction};
+use crate::http::auth::Authorized;
+use crate::http::body::JsonBody;
+use crate::http::door::Desk;
+use crate::http::problem::Problem;
+use crate::ledger::{LedgerError, TransactionLookup, TransactionRow};
+use crate::sma::{Caller, Command, MetadataTarget, Outcome};
+use crate::terms::{ClientId, TssId};
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+
+type Answer = Result<HttpResponse, Problem>;
+
+pub(in crate::http::sign_de_v2) fn routes(config: &mut web::ServiceConfig) {
+    const ONE: &str = "/tss/{tss_id}/tx/{tx_id_or_number}";
+    const METADATA: &str = "/tss/{tss_id}/tx/{tx_id_or_number}/metadata";
+    config
+        .route("/tx", web::get().to(list_all))
+        .route("/tss/{tss_id}/tx", web::get().to(list_of_tss))
+        .route(
+            "/tss/{tss_id}/client/{client_id}/tx",
+            web::get().to(list_of_client),
+        )
+        .route(ONE, web::put().to(sign))
+        .route(ONE, web::get().to(retrieve))
+        .route("/tss/{tss_id}/tx/{tx_id_or_number}/log", web::get().to(log))
+        .route(METADATA, web::get().to(get_metadata))
+        .route(METADATA, web::patch().to(patch_metadata));
+}
+
+async fn sign(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let tss = tss_id(&request, Layer::Middleware)?;
+    let command = command(reference(&request)?, &query(&request)?, &body)?;
+    let outcome = desk.submit(tss, caller, command).await;
+    match outcome.map_err(at_signing)? {
+        Outcome::Transaction(signed) => {
+            let (tss, state, step) = *signed;
+            answer(&row_of(&tss, state, step), &caller)
+        }
+        Outcome::Done | Outcome::Tss(_) | Outcome::Client(_) | Outcome::TransactionMetadata(_) => {
+            let wrong = LedgerError::Damaged("a step was not answered by it".to_owned());
+            Err(Problem::internal(&wrong))
+        }
+    }
+}
+
+/// Here, and only here, an unknown client is 400 (HTTP dialect §6).
+fn at_signing(problem: Problem) -> Problem {
+    if problem.code == Problem::no_client().code {
+        return Problem {
+            status: StatusCode::BAD_REQUEST,
+            ..problem
+        };
+    }
+    problem
+}
+
+fn answer(row: &TransactionRow, caller: &Caller) -> Answer {
+    let body = transaction(row, caller.environment);
+    let body = body.map_err(|error| Problem::internal(&error))?;
+    Ok(HttpResponse::Ok().json(body))
+}
+
+/// The transaction at the revision the query names, or at its latest one.
+async fn find(
+    desk: &Desk,
+    caller: &Caller,
+    request: &HttpRequest,
+) -> Result<TransactionRow, Problem> {
+    let tss = tss_id(request, Layer::Backend)?;
+    let which = reference(request)?;
+    let revision = revision(&query(request)?)?;
+    desk.tss(caller, tss).await?;
+    let found = desk
+        .ask(move |store| store.transaction(tss, which, revision))
+        .await?;
+    match found {
+        TransactionLookup::Found(row) => Ok(*row),
+        TransactionLookup::NoTransaction => Err(Problem::no_transaction()),
+        TransactionLookup::NoRevision => Err(Problem::bad(
+            "E_TX_REVISION_NOT_FOUND",
+            "the transaction has no such revision",
+        )),
+    }
+}
+
+async fn retrieve(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    answer(&find(&desk, &caller, &request).await?, &caller)
+}
+
+/// The log message itself, byte by byte as it was signed.
+async fn log(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    let row = find(&desk, &caller, &request).await?;
+    let (tss, counter) = (row.tss, row.step.signature_counter);
+    let message = desk.ask(move |store| store.message(tss, counter)).await?;
+    let message =
+        message.ok_or_else(|| Problem::not_found("E_LOG_NOT_FOUND", "Log message not found"))?;
+    Ok(HttpResponse::Ok()
+        .content_type("application/octet-stream")
+        .body(message.der))
+}
+
+async fn list_all(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    list(&desk, caller, &request, None, None).await
+}
+
+async fn list_of_tss(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    let tss = tss_id(&request, Layer::Backend)?;
+    desk.tss(&caller, tss).await?;
+    list(&desk, caller, &request, Some(tss), None).await
+}
+
+async fn list_of_client(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    let tss = tss_id(&request, Layer::Backend)?;
+    let client = client_id(&request, Layer::Backend)?;
+    clients::find(&desk, &caller, tss, client).await?;
+    list(&desk, caller, &request, Some(tss), Some(client)).await
+}
+
+async fn list(
+    desk: &Desk,
+    caller: Caller,
+    request: &HttpRequest,
+    tss: Option<TssId>,
+    client: Option<ClientId>,
+) -> Answer {
+    let wanted = lists::transaction_list(&query(request)?, tss, client)?;
+    let owner = (caller.organization, caller.environment);
+    let rows = match wanted.filter {
+        None => Vec::new(),
+        Some(filter) => {
+            desk.ask(move |store| store.transactions(owner, &filter, &wanted.page))
+                .await?
+        }
+    };
+    let data: Result<Vec<_>, _> = rows
+        .iter()
+        .map(|row| transaction(row, caller.environment))
+        .collect();
+    let data = data.map_err(|error| Problem::internal(&error))?;
+    let body = lists::list("TRANSACTION_LIST", data, caller.environment);
+    Ok(HttpResponse::Ok().json(body))
+}
+
+async fn get_metadata(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    let row = find(&desk, &caller, &request).await?;
+    Ok(HttpResponse::Ok().json(json!(row.transaction.metadata.pairs())))
+}
+
+async fn patch_metadata(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let tss = tss_id(&request, Layer::Backend)?;
+    let command = Command::MergeMetadata {
+        target: MetadataTarget::Transaction(reference(&request)?),
+        patch: metadata::patch(&body, "body")?,
+    };
+    match desk.submit(tss, caller, command).await? {
+        Outcome::TransactionMetadata(state) => {
+            Ok(HttpResponse::Ok().json(json!(state.metadata.pairs())))
+        }
+        Outcome::Done | Outcome::Tss(_) | Outcome::Client(_) | Outcome::Transaction(_) => {
+            let wrong = LedgerError::Damaged("metadata was not answered by itself".to_owned());
+            Err(Problem::internal(&wrong))
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Routes of TSSs and their metadata.
+
+use super::super::params::{Layer, query, tss_id};
+use super::super::{lists, metadata};
+use super::answer::{created, retrieved, updated};
+use crate::http::auth::Authorized;
+use crate::http::body::JsonBody;
+use crate::http::door::Desk;
+use crate::http::problem::Problem;
+use crate::http::sign_de_v2::admin::{credential_digest, new_puk};
+use crate::ledger::LedgerError;
+use crate::sma::{Command, MetadataPatch, MetadataTarget, NewTss, Outcome, Tss};
+use crate::terms::TssId;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+/// Longest description, in characters.
+const DESCRIPTION_LEN_MAX: usize = 100;
+
+type Answer = Result<HttpResponse, Problem>;
+
+pub(in crate::http::sign_de_v2) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/tss", web::get().to(list))
+        .route("/tss/{tss_id}", web::put().to(create))
+        .route("/tss/{tss_id}", web::get().to(retrieve))
+        .route("/tss/{tss_id}", web::patch().to(update))
+        .route("/tss/{tss_id}/metadata", web::get().to(get_metadata))
+        .route("/tss/{tss_id}/metadata", web::patch().to(patch_metadata));
+}
+
+/// What a sealed PUK is sealed for.
+fn puk_context(tss: TssId) -> String {
+    format!("PUK of TSS {tss}")
+}
+
+async fn create(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let id = tss_id(&request, Layer::Backend)?;
+    let metadata = body_metadata(&body)?;
+    let puk = new_puk(desk.door.entropy.as_ref());
+    let mut salt = [0; 16];
+    desk.door.entropy.fill(&mut salt);
+    let sealed_puk = desk.door.sealing.seal(
+        &puk_context(id),
+        puk.expose().as_bytes(),
+        desk.door.entropy.as_ref(),
+    )?;
+    let digest = desk
+        .compute(move || credential_digest(&puk, &salt))
+        .await??;
+    let command = Command::Assign(Box::new(NewTss {
+        format: desk.door.settings.log_format,
+        salt,
+        puk: digest,
+        sealed_puk,
+        metadata,
+    }));
+    let tss = submit(&desk, id, caller, command).await?;
+    (desk.door.device_taken)();
+    let gone = || LedgerError::Damaged(format!("TSS {id} has no PUK to show"));
+    let sealed = tss.admin.sealed_puk.as_deref().ok_or_else(gone)?;
+    let puk = desk.door.sealing.open(&puk_context(id), sealed)?;
+    let puk = String::from_utf8_lossy(&puk).into_owned();
+    let certificate = desk.tss(&caller, id).await?.certificate;
+    let rules = &desk.door.settings.rules;
+    Ok(HttpResponse::Ok().json(created(&tss, &certificate, rules, &puk)))
+}
+
+async fn retrieve(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    let id = tss_id(&request, Layer::Backend)?;
+    let row = desk.tss(&caller, id).await?;
+    let rules = &desk.door.settings.rules;
+    Ok(HttpResponse::Ok().json(retrieved(&row.tss, &row.certificate, rules)))
+}
+
+async fn update(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let id = tss_id(&request, Layer::Middleware)?;
+    let command = update_command(&body)?;
+    let tss = submit(&desk, id, caller, command).await?;
+    let certificate = desk.tss(&caller, id).await?.certificate;
+    let rules = &desk.door.settings.rules;
+    Ok(HttpResponse::Ok().json(updated(&tss, &certificate, rules)))
+}
+
+/// The one body of the dialect that may hold nothing unknown.
+fn update_command(body: &Value) -> Result<Command, Problem> {
+    let known = ["state", "description", "metadata"];
+    let mut names = body
+        .as_object()
+        .into_iter()
+        .flat_map(|fields| fields.keys());
+    if names.any(|name| !known.contains(&name.as_str())) {
+        return Err(Problem::invalid(
+            "body should NOT have additional properties",
+        ));
+    }
+    let state = body
+        .get("state")
+        .ok_or_else(|| Problem::invalid("body should have required property 'state'"))?;
+    let description = description(body)?;
+    let metadata = body_metadata(body)?;
+    match state.as_str() {
+        Some("UNINITIALIZED") => Ok(Command::TakeOver { metadata }),
+        Some("INITIALIZED") => Ok(Command::Initialize {
+            description,
+            metadata,
+        }),
+        Some("DISABLED") => Ok(Command::DisableSecureElement { metadata }),
+        Some(_) | None => Err(Problem::invalid(
+            "body.state should be equal to one of the allowed values",
+        )),
+    }
+}
+
+fn description(body: &Value) -> Result<Option<String>, Problem> {
+    let Some(value) = body.get("description") else {
+        return Ok(None);
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || " '()+,-./:=?".contains(c);
+    value
+        .as_str()
+        .filter(|text| text.len() <= DESCRIPTION_LEN_MAX && text.chars().all(allowed))
+        .map(|text| Some(text.to_owned()))
+        .ok_or_else(|| {
+            let pattern = "^[A-Za-z0-9 '()+,-./:=?]{0,100}$";
+            Problem::invalid(format!(
+                "body.description should match pattern \"{pattern}\""
+            ))
+        })
+}
+
+/// The metadata of a body that has other fields, too.
+pub(in crate::http::sign_de_v2) fn body_metadata(body: &Value) -> Result<MetadataPatch, Problem> {
+    match body.get("metadata") {
+        None => Ok(MetadataPatch::new()),
+        Some(pairs) => Ok(metadata::patch(pairs, "body.metadata")?),
+    }
+}
+
+async fn submit(
+    desk: &Desk,
+    id: TssId,
+    caller: crate::sma::Caller,
+    command: Command,
+) -> Result<Tss, Problem> {
+    match desk.submit(id, caller, command).await? {
+        Outcome::Tss(tss) => Ok(*tss),
+        Outcome::Done
+        | Outcome::Client(_)
+        | Outcome::Transaction(_)
+        | Outcome::TransactionMetadata(_) => {
+            let wrong = LedgerError::Damaged("a call of a TSS was not answered by it".to_owned());
+            Err(Problem::internal(&wrong))
+        }
+    }
+}
+
+async fn list(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    let wanted = lists::tss_list(&query(&request)?)?;
+    let owner = (caller.organization, caller.environment);
+    let rows = match wanted.filter {
+        None => Vec::new(),
+        Some(filter) => {
+            desk.ask(move |store| store.tss_list(owner, &filter, &wanted.page))
+                .await?
+        }
+    };
+    let rules = &desk.door.settings.rules;
+    let data = rows
+        .iter()
+        .map(|row| retrieved(&row.tss, &row.certificate, rules))
+        .collect();
+    Ok(HttpResponse::Ok().json(lists::list("TSS_LIST", data, caller.environment)))
+}
+
+async fn get_metadata(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+) -> Answer {
+    let id = tss_id(&request, Layer::Backend)?;
+    let row = desk.tss(&caller, id).await?;
+    Ok(HttpResponse::Ok().json(json!(row.tss.metadata.pairs())))
+}
+
+async fn patch_metadata(
+    desk: web::Data<Desk>,
+    Authorized(caller): Authorized,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let id = tss_id(&request, Layer::Backend)?;
+    let command = Command::MergeMetadata {
+        target: MetadataTarget::Tss,
+        patch: metadata::patch(&body, "body")?,
+    };
+    let tss = submit(&desk, id, caller, command).await?;
+    Ok(HttpResponse::Ok().json(json!(tss.metadata.pairs())))
+}

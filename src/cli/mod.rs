@@ -6,6 +6,7 @@
 mod admin;
 mod demo;
 mod files;
+mod hsm;
 mod init;
 mod serve;
 
@@ -33,6 +34,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Organisations, API keys and TSSs.
     Admin(admin::AdminArgs),
+    /// Tokens that hold keys: what there is, and what it can do.
+    Hsm(hsm::HsmArgs),
 }
 
 /// Runs the command line of this process.
@@ -42,6 +45,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
         Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Hsm(args) => Ok(hsm::run(&args)),
     };
     match outcome {
         Ok(code) => code,

@@ -7,4 +7,5 @@
 )]
 
 mod contract;
+mod hsm_cli;
 mod support;

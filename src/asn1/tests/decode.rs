@@ -94,15 +94,15 @@ pub fn as_said(event: &SystemEvent, format: LogFormat) -> SystemEvent {
                 *result = AuthenticationResult::IncorrectPin;
             }
         }
-        (SystemEvent::LogOut { cause, .. }, LogFormat::V2) => {
-            if *cause == LogOutCause::DifferentUserLoggedIn {
-                *cause = LogOutCause::UserCalledLogOut;
-            }
+        (SystemEvent::LogOut { cause, .. }, LogFormat::V2)
+            if *cause == LogOutCause::DifferentUserLoggedIn =>
+        {
+            *cause = LogOutCause::UserCalledLogOut;
         }
-        (SystemEvent::UnblockPin { result, .. }, LogFormat::V2) => {
-            if *result == UnblockResult::TemporarilyBlocked {
-                *result = UnblockResult::IncorrectPuk;
-            }
+        (SystemEvent::UnblockPin { result, .. }, LogFormat::V2)
+            if *result == UnblockResult::TemporarilyBlocked =>
+        {
+            *result = UnblockResult::IncorrectPuk;
         }
         (SystemEvent::SelfTest { results }, LogFormat::V2) => {
             let worst = results.iter().position(|test| test.error_message.is_some());

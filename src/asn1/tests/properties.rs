@@ -112,7 +112,7 @@ fn events() -> impl Strategy<Value = SystemEvent> {
     ]
 }
 
-fn contents() -> impl Strategy<Value = Content> {
+pub fn contents() -> impl Strategy<Value = Content> {
     let transactions = (
         prop::sample::select(TransactionPhase::ALL.to_vec()),
         clients(),
@@ -143,7 +143,7 @@ fn contents() -> impl Strategy<Value = Content> {
     prop_oneof![2 => transactions, 4 => systems, 1 => audits]
 }
 
-fn audit_records() -> impl Strategy<Value = AuditRecord> {
+pub fn audit_records() -> impl Strategy<Value = AuditRecord> {
     let details = (PRINTABLE, ".{0,30}").prop_map(|(name, value)| AuditDetail { name, value });
     (PRINTABLE, times(), vec(details, 0..8)).prop_map(|(event, time_of_event, details)| {
         AuditRecord {
@@ -154,7 +154,7 @@ fn audit_records() -> impl Strategy<Value = AuditRecord> {
     })
 }
 
-fn headers() -> impl Strategy<Value = Header> {
+pub fn headers() -> impl Strategy<Value = Header> {
     (
         prop::sample::select(vec![LogFormat::V2, LogFormat::V3]),
         any::<[u8; 32]>(),
@@ -200,7 +200,7 @@ fn as_found(header: &Header, content: &Content) -> Content {
     }
 }
 
-fn has_a_form(header: &Header, content: &Content) -> bool {
+pub fn has_a_form(header: &Header, content: &Content) -> bool {
     let Content::System {
         event,
         triggered_by,

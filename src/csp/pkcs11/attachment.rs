@@ -55,6 +55,9 @@ pub(super) enum Occasion {
     /// The module was initialised anew: the canary was there before, so an absent one means that the
     /// storage is not what it was.
     Recovery,
+    /// The token is only being probed: where it has no canary, one is made that lives no longer than its
+    /// session, so that nothing stays behind.
+    Trial,
 }
 
 impl Attachment {
@@ -77,8 +80,14 @@ impl Attachment {
         let found = keys::all(&anchor)?;
         let canary = match known_canary(&anchor, &found)? {
             Some(canary) => canary,
-            None if occasion == Occasion::Opening => make_canary(api, slot, entropy)?,
-            None => return Err(Trouble::Known(Known::CanaryMissing)),
+            None => match occasion {
+                Occasion::Opening => make_canary(Purpose::Canary, entropy, |make| {
+                    // A session of its own for each try: a failed one is not used again.
+                    make(&api.open_rw_session(slot)?)
+                })?,
+                Occasion::Trial => make_canary(Purpose::Trial, entropy, |make| make(&anchor))?,
+                Occasion::Recovery => return Err(Trouble::Known(Known::CanaryMissing)),
+            },
         };
         let attachment = Self {
             generation,
@@ -220,18 +229,20 @@ fn known_canary(
     Ok(None)
 }
 
+type Canary = (ObjectHandle, KeyPair);
+
+/// Makes a canary on the first curve the token can. `on_session` lends a session to each try.
 fn make_canary(
-    api: &Pkcs11,
-    slot: Slot,
+    purpose: Purpose,
     entropy: &dyn Entropy,
+    on_session: impl Fn(&dyn Fn(&Session) -> Result<Canary, Trouble>) -> Result<Canary, Trouble>,
 ) -> Result<(KeyPair, ObjectHandle), Trouble> {
     let mut last = Trouble::Known(Known::CanaryMissing);
     for curve in CANARY_CURVES {
         let mut id = [0; 16];
         entropy.fill(&mut id);
-        // A session of its own for each try: a failed one is not used again.
-        let session = api.open_rw_session(slot)?;
-        match keys::generate(&session, KeyId::new(id), curve, Purpose::Canary) {
+        let id = KeyId::new(id);
+        match on_session(&|session| keys::generate(session, id, curve, purpose)) {
             Ok((handle, pair)) => return Ok((pair, handle)),
             Err(trouble) => last = trouble,
         }

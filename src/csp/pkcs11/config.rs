@@ -2,6 +2,7 @@
 
 use crate::terms::{Environment, Secret};
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -122,8 +123,8 @@ impl PinSource {
         let (text, place) = match self {
             Self::File(path) => {
                 let place = format!("the file {}", path.display());
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| unreadable(place.clone(), Some(error)))?;
+                let text =
+                    read_start(path).map_err(|error| unreadable(place.clone(), Some(error)))?;
                 let readable_by_all = std::fs::metadata(path)
                     .is_ok_and(|data| data.permissions().mode() & 0o007 != 0);
                 if readable_by_all {
@@ -132,7 +133,7 @@ impl PinSource {
                         "token {token}: everyone on this machine may read {place}, which holds its PIN"
                     );
                 }
-                (Secret::new(text), place)
+                (text, place)
             }
             Self::Env(name) => {
                 let place = format!("the environment variable {name}");
@@ -148,7 +149,44 @@ impl PinSource {
     }
 }
 
+/// Reads a file as far as it could be a PIN: a path may name a device that never ends.
+fn read_start(path: &Path) -> std::io::Result<Secret> {
+    // Room for the whole, so that no half of a PIN stays behind where the text had to grow.
+    let mut text = String::with_capacity(PIN_FILE_BYTES_MAX.saturating_mul(2));
+    let bytes_max = u64::try_from(PIN_FILE_BYTES_MAX).unwrap_or(u64::MAX);
+    std::fs::File::open(path)?
+        .take(bytes_max.saturating_add(3))
+        .read_to_string(&mut text)
+        .map(|_| Secret::new(text))
+}
+
 impl RawToken {
+    /// The PKCS#11 library and the environment variables it reads, as [`RawToken::check`] understands
+    /// them; needs no PIN.
+    pub fn library(&self, folder: &Path) -> (PathBuf, BTreeMap<String, String>) {
+        let beside = |name: &Path| {
+            let path = folder.join(name);
+            path.exists()
+                .then(|| std::path::absolute(&path).unwrap_or(path))
+        };
+        let module = match beside(&self.module) {
+            Some(path) => path,
+            None if self.module.components().count() > 1 => folder.join(&self.module),
+            None => self.module.clone(),
+        };
+        let module_env = self
+            .module_env
+            .iter()
+            .map(|(name, value)| {
+                let path = beside(Path::new(value))
+                    .filter(|_| !value.is_empty())
+                    .and_then(|path| path.to_str().map(str::to_owned));
+                (name.clone(), path.unwrap_or_else(|| value.clone()))
+            })
+            .collect();
+        (module, module_env)
+    }
+
     /// Checks the section and reads the PIN. Relative paths start at `folder`, the one of the
     /// configuration file.
     pub fn check(self, folder: &Path) -> Result<TokenConfig, TokenConfigError> {
@@ -163,6 +201,7 @@ impl RawToken {
             .environment
             .parse()
             .map_err(|_| invalid("its environment is neither TEST nor LIVE"))?;
+        let (module, module_env) = self.library(folder);
         let token = match (self.label, self.serial, self.slot) {
             (Some(label), None, None) => Selector::Label(label),
             (None, Some(serial), None) => Selector::Serial(serial),
@@ -185,26 +224,6 @@ impl RawToken {
         if sessions_max == 0 || sessions_max > SESSIONS_MAX {
             return Err(invalid("sessions_max must lie between 1 and 1024"));
         }
-        let beside = |name: &Path| {
-            let path = folder.join(name);
-            path.exists()
-                .then(|| std::path::absolute(&path).unwrap_or(path))
-        };
-        let module = match beside(&self.module) {
-            Some(path) => path,
-            None if self.module.components().count() > 1 => folder.join(&self.module),
-            None => self.module,
-        };
-        let module_env = self
-            .module_env
-            .into_iter()
-            .map(|(name, value)| {
-                let path = beside(Path::new(&value))
-                    .filter(|_| !value.is_empty())
-                    .and_then(|path| path.to_str().map(str::to_owned));
-                (name, path.unwrap_or(value))
-            })
-            .collect();
         Ok(TokenConfig {
             pin: source.resolve(&self.name)?,
             environment,

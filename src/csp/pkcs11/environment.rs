@@ -48,20 +48,32 @@ pub enum EnvironmentError {
 pub fn merge<'a>(
     tokens: impl IntoIterator<Item = &'a TokenConfig>,
 ) -> Result<BTreeMap<String, String>, EnvironmentError> {
+    merge_libraries(
+        tokens
+            .into_iter()
+            .map(|token| (token.name.as_str(), &token.module_env)),
+    )
+}
+
+/// The same from the variables as [`super::RawToken::library`] gives them, each with the name of its
+/// token; needs no PIN.
+pub fn merge_libraries<'a>(
+    libraries: impl IntoIterator<Item = (&'a str, &'a BTreeMap<String, String>)>,
+) -> Result<BTreeMap<String, String>, EnvironmentError> {
     let mut merged: BTreeMap<String, (String, &str)> = BTreeMap::new();
-    for token in tokens {
-        for (name, value) in &token.module_env {
+    for (token, module_env) in libraries {
+        for (name, value) in module_env {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 return Err(EnvironmentError::NotPossible { name: name.clone() });
             }
             let (present, first) = merged
                 .entry(name.clone())
-                .or_insert_with(|| (value.clone(), &token.name));
+                .or_insert_with(|| (value.clone(), token));
             if present != value {
                 return Err(EnvironmentError::Conflict {
                     name: name.clone(),
                     first: (*first).to_owned(),
-                    second: token.name.clone(),
+                    second: token.to_owned(),
                 });
             }
         }

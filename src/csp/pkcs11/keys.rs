@@ -3,7 +3,7 @@
 use super::curves;
 use super::errors::{Known, Trouble};
 use crate::csp::{KeyId, KeyPair, PublicKey, check};
-use crate::terms::Curve;
+use crate::terms::{Curve, Entropy};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
@@ -12,8 +12,11 @@ use std::sync::OnceLock;
 
 /// Label of the key that health checks sign with; never a TSS's.
 pub(super) const CANARY: &str = "siegel-canary";
-/// Label of throw-away keys.
+/// Label of throw-away keys and objects.
 pub(super) const PROBE: &str = "siegel-probe";
+/// First bytes of the identifier of a throw-away key, beside its label a second mark: a label is easily
+/// changed, and nothing without both marks is ever destroyed.
+const PROBE_ID: &[u8; 8] = b"sglprobe";
 
 /// What a key is for; becomes its `CKA_LABEL`. Anyone with the PIN can change a label, so it serves
 /// people and the search for the canary, never a decision about a TSS key.
@@ -25,6 +28,8 @@ pub(super) enum Purpose {
     Canary,
     /// Probes; destroyed after use.
     Probe,
+    /// Health checks of a token that is only being probed; lives no longer than its session.
+    Trial,
 }
 
 impl Purpose {
@@ -32,7 +37,7 @@ impl Purpose {
         match self {
             Self::Use => format!("siegel-{id}"),
             Self::Canary => CANARY.to_owned(),
-            Self::Probe => PROBE.to_owned(),
+            Self::Probe | Self::Trial => PROBE.to_owned(),
         }
     }
 
@@ -102,7 +107,7 @@ pub(super) fn generate(
     purpose: Purpose,
 ) -> Result<(ObjectHandle, KeyPair), Trouble> {
     let shared = [
-        Attribute::Token(true),
+        Attribute::Token(purpose != Purpose::Trial),
         Attribute::KeyType(KeyType::EC),
         Attribute::Id(id.as_bytes().to_vec()),
         Attribute::Label(purpose.label(id).into_bytes()),
@@ -128,7 +133,7 @@ pub(super) fn generate(
         &with_shared(&public),
         &with_shared(&private),
     )?;
-    match read_back(session, id, curve, public, private) {
+    match read_back(session, (id, purpose), curve, public, private) {
         Ok(pair) => Ok((private, pair)),
         Err(trouble) => {
             for half in [private, public] {
@@ -143,7 +148,7 @@ pub(super) fn generate(
 
 fn read_back(
     session: &Session,
-    id: KeyId,
+    (id, purpose): (KeyId, Purpose),
     curve: Curve,
     public: ObjectHandle,
     private: ObjectHandle,
@@ -153,6 +158,10 @@ fn read_back(
     }
     if key_id(session, private)? != Some(id) || key_id(session, public)? != Some(id) {
         return Err(unfit("keep the identifier of a key"));
+    }
+    // Canaries and throw-away keys are known by it.
+    if label(session, private)?.as_deref() != Some(purpose.label(id).as_bytes()) {
+        return Err(unfit("keep the label of a key"));
     }
     let public_key = public_key(session, public)?;
     if public_key.curve != curve {
@@ -169,6 +178,15 @@ fn key_id(session: &Session, object: ObjectHandle) -> Result<Option<KeyId>, Trou
     for attribute in session.get_attributes(object, &[AttributeType::Id])? {
         if let Attribute::Id(bytes) = attribute {
             return Ok(<[u8; 16]>::try_from(bytes).ok().map(KeyId::new));
+        }
+    }
+    Ok(None)
+}
+
+fn label(session: &Session, object: ObjectHandle) -> Result<Option<Vec<u8>>, Trouble> {
+    for attribute in session.get_attributes(object, &[AttributeType::Label])? {
+        if let Attribute::Label(bytes) = attribute {
+            return Ok(Some(bytes));
         }
     }
     Ok(None)
@@ -286,17 +304,78 @@ pub(super) fn public_half(session: &Session, id: KeyId) -> Result<Option<PublicK
     }
 }
 
-/// Destroys both halves of a throw-away pair; a key with any other label stays.
-pub(super) fn destroy_probe(session: &Session, id: KeyId) -> Result<(), Trouble> {
+/// An identifier for a throw-away key.
+pub(super) fn probe_id(entropy: &dyn Entropy) -> KeyId {
+    let mut id = [0; 16];
+    entropy.fill(&mut id);
+    for (byte, mark) in id.iter_mut().zip(PROBE_ID) {
+        *byte = *mark;
+    }
+    KeyId::new(id)
+}
+
+/// Destroys both halves of a throw-away pair and tells whether anything was there. Tries both before it
+/// reports a failure.
+pub(super) fn destroy_probe(session: &Session, id: KeyId) -> Result<bool, Trouble> {
+    let (mut found, mut outcome) = (false, Ok(()));
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
-        let halves = session.find_objects(&[
+        for half in session.find_objects(&[
             Attribute::Class(class),
             Attribute::Id(id.as_bytes().to_vec()),
-            Attribute::Label(PROBE.as_bytes().to_vec()),
-        ])?;
-        for half in halves {
-            session.destroy_object(half)?;
+        ])? {
+            found = true;
+            let destroyed = destroy_marked(session, half);
+            outcome = outcome.and(destroyed);
         }
     }
-    Ok(())
+    outcome.map(|()| found)
+}
+
+/// Destroys a key if it bears both marks of a throw-away one.
+fn destroy_marked(session: &Session, key: ObjectHandle) -> Result<(), Trouble> {
+    let marked = key_id(session, key)?.is_some_and(|id| id.as_bytes().starts_with(PROBE_ID))
+        && label(session, key)?.as_deref() == Some(PROBE.as_bytes());
+    if !marked {
+        return Err(unfit("keep the marks of a throw-away key"));
+    }
+    Ok(session.destroy_object(key)?)
+}
+
+/// Destroys throw-away data objects: those of one probe, or of all. Tries all before it reports a
+/// failure; otherwise tells how many there were.
+pub(super) fn destroy_probe_data(
+    session: &Session,
+    probe: Option<KeyId>,
+) -> Result<usize, Trouble> {
+    let mut template = vec![
+        Attribute::Class(ObjectClass::DATA),
+        Attribute::Token(true),
+        Attribute::Label(PROBE.as_bytes().to_vec()),
+    ];
+    template.extend(probe.map(|id| Attribute::Application(id.to_string().into_bytes())));
+    let objects = session.find_objects(&template)?;
+    let mut outcome = Ok(());
+    for object in &objects {
+        outcome = outcome.and(session.destroy_object(*object));
+    }
+    Ok(outcome.map(|()| objects.len())?)
+}
+
+/// Destroys all keys and data objects that probes have left behind, and tells how many there were.
+pub(super) fn destroy_all_probes(session: &Session) -> Result<usize, Trouble> {
+    let mut count = destroy_probe_data(session, None)?;
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+        for key in session.find_objects(&[
+            Attribute::Class(class),
+            Attribute::Token(true),
+            Attribute::Label(PROBE.as_bytes().to_vec()),
+        ])? {
+            // A key that bears only one of the marks is somebody else's.
+            if key_id(session, key)?.is_some_and(|id| id.as_bytes().starts_with(PROBE_ID)) {
+                session.destroy_object(key)?;
+                count = count.saturating_add(1);
+            }
+        }
+    }
+    Ok(count)
 }

@@ -1,14 +1,14 @@
 //! Adapter of the CSP port to any PKCS#11 module, through `cryptoki`.
 //!
-//! Invariant: a session and an object handle live in the [`attachment`] of one generation of the
+//! Invariant: a session and an object handle live in the `attachment` of one generation of the
 //! module and are dropped before the module is finalized; their numbers repeat afterwards and may then
-//! name another key. Whoever calls into a module holds a ticket of its [`gate`].
+//! name another key. Whoever calls into a module holds a ticket of its `gate`.
 //!
 //! | File | What it does |
 //! |---|---|
 //! | `config`, `environment` | the `[[token]]` section; variables that modules read |
 //! | `module`, `gate` | one loaded library for all its tokens; initialising it anew |
-//! | `token` | [`Pkcs11Token`]: the port, and what an error means |
+//! | `token`, `condition` | [`Pkcs11Token`]: the port, and what an error means |
 //! | `attachment`, `pool`, `keys` | login, sessions and handles of one generation |
 //! | `errors`, `curves` | tables |
 //! | `slots`, `probe` | for `siegel hsm list` and `siegel hsm check` |
@@ -16,6 +16,7 @@
 //! Absent on purpose: no retry of a PIN, no logout, no search per signature, no key import or export.
 
 mod attachment;
+mod condition;
 mod config;
 mod curves;
 pub mod environment;
@@ -29,7 +30,7 @@ mod slots;
 mod token;
 
 pub use config::{PinSource, RawToken, Selector, TokenConfig, TokenConfigError};
-pub use probe::{Finding, ProbeOptions, Verdict, probe, suffices};
+pub use probe::{Finding, ProbeOptions, Verdict, curve_line, probe, suffices};
 pub use slots::{ModuleReport, SlotReport, TokenReport, initialise_token, report};
 pub use token::Pkcs11Token;
 

@@ -3,10 +3,10 @@
 //! Invariant: a library is loaded and initialised once per process, and never unloaded. It is finalized
 //! only while nobody calls into it and no session of ours is open.
 
+use super::condition::Token;
 use super::config::{Selector, TokenConfig};
 use super::errors::{Fault, Trouble, classify, describe};
 use super::gate::{Closed, Gate, lock};
-use super::token::Token;
 use crate::csp::{CspError, ModuleError};
 use crate::terms::Secret;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};

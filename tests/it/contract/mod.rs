@@ -2,4 +2,5 @@
 
 mod csp;
 mod csp_faults;
+mod csp_probe;
 //HSM

@@ -4,7 +4,10 @@
 use super::token;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
+use cryptoki::mechanism::aead::GcmParams;
+use cryptoki::object::{
+    Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass, ObjectHandle,
+};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use siegel::csp::KeyId;
@@ -55,7 +58,9 @@ fn act(job: &str) {
     match job.split_once(' ') {
         None => panic!("unknown job {job}"),
         Some(("count", label)) => count(&session, label),
+        Some(("objects", label)) => objects(&session, label),
         Some(("make", id)) => make(&session, &bytes(id)),
+        Some(("remain", marks)) => remain(&session, marks),
         Some(("destroy", id)) => destroy(&session, &bytes(id)),
         Some(("inspect", id)) => inspect(&session, &bytes(id)),
         Some((word, _)) => panic!("unknown job {word}"),
@@ -89,27 +94,65 @@ fn count(session: &Session, label: &str) {
     println!("job: {}", found.len());
 }
 
+/// Counts what bears a label: private keys, public keys, data objects.
+fn objects(session: &Session, label: &str) {
+    let counts = [
+        ObjectClass::PRIVATE_KEY,
+        ObjectClass::PUBLIC_KEY,
+        ObjectClass::DATA,
+    ]
+    .map(|class| {
+        session
+            .find_objects(&[
+                Attribute::Class(class),
+                Attribute::Label(label.as_bytes().to_vec()),
+            ])
+            .unwrap()
+            .len()
+    });
+    println!("job: {counts:?}");
+}
+
 fn make(session: &Session, id: &[u8]) {
-    let id = Attribute::Id(id.to_vec());
+    pair(session, &[Attribute::Id(id.to_vec())]);
+}
+
+/// Leaves a pair and a data object: the first bytes of the identifier, then the label.
+fn remain(session: &Session, marks: &str) {
+    let (start, label) = marks.split_once(' ').unwrap();
+    let id = [start.as_bytes(), token::key_id().as_bytes()].concat();
+    let label = Attribute::Label(label.as_bytes().to_vec());
+    pair(session, &[Attribute::Id(id[..16].to_vec()), label.clone()]);
+    session
+        .create_object(&[
+            Attribute::Class(ObjectClass::DATA),
+            Attribute::Token(true),
+            Attribute::Private(true),
+            label,
+        ])
+        .unwrap();
+}
+
+fn pair(session: &Session, shared: &[Attribute]) {
     let parameters = hex::decode("06082a8648ce3d030107").unwrap();
+    let public = [
+        Attribute::Token(true),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::EcParams(parameters),
+        Attribute::Verify(true),
+    ];
+    let private = [
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+    ];
     session
         .generate_key_pair(
             &Mechanism::EccKeyPairGen,
-            &[
-                Attribute::Token(true),
-                Attribute::KeyType(KeyType::EC),
-                Attribute::EcParams(parameters),
-                Attribute::Verify(true),
-                id.clone(),
-            ],
-            &[
-                Attribute::Token(true),
-                Attribute::Private(true),
-                Attribute::Sensitive(true),
-                Attribute::Extractable(false),
-                Attribute::Sign(true),
-                id,
-            ],
+            &[&public, shared].concat(),
+            &[&private, shared].concat(),
         )
         .unwrap();
 }
@@ -133,31 +176,95 @@ fn inspect(session: &Session, id: &[u8]) {
         ])
         .unwrap();
     let key = keys[0];
-    let read = |attribute| {
-        session
-            .get_attributes(key, &[attribute])
-            .unwrap_or_default()
-    };
     for attribute in [
         AttributeType::Token,
         AttributeType::Private,
         AttributeType::Sensitive,
         AttributeType::Extractable,
+        AttributeType::AlwaysSensitive,
+        AttributeType::NeverExtractable,
+        AttributeType::Local,
         AttributeType::Sign,
         AttributeType::Derive,
         AttributeType::Decrypt,
         AttributeType::Unwrap,
-        AttributeType::Value,
     ] {
-        println!("job: {attribute:?} {:?}", read(attribute));
+        let read = session.get_attributes(key, &[attribute]).unwrap();
+        println!("job: {read:?}");
     }
+    value(session, key);
     for forbidden in [Attribute::Extractable(true), Attribute::Sensitive(false)] {
-        let refused = session
-            .update_attributes(key, std::slice::from_ref(&forbidden))
-            .is_err();
-        println!("job: {forbidden:?} refused {refused}");
+        let changed = session.update_attributes(key, std::slice::from_ref(&forbidden));
+        println!("job: set {forbidden:?}: {}", changed.is_ok());
+        // A copy may be made, but it must be as closed as the key.
+        let weaker = [Attribute::Token(false), forbidden.clone()];
+        let copied = session.copy_object(key, &weaker);
+        println!("job: copy with {forbidden:?}: {}", copied.is_ok());
     }
-    println!("job: Value {:?}", read(AttributeType::Value));
+    value(session, key);
+    wrap(session, key);
+}
+
+/// What the module says to a request for the value, and the value itself if it comes all the same.
+fn value(session: &Session, key: ObjectHandle) {
+    let info = session
+        .get_attribute_info(key, &[AttributeType::Value])
+        .unwrap();
+    let read = session
+        .get_attributes(key, &[AttributeType::Value])
+        .unwrap();
+    println!("job: value {:?} {read:?}", info[0]);
+    assert!(matches!(info[0], AttributeInfo::Sensitive));
+}
+
+/// Wraps keys out with an AES key of our own, by each mechanism the module has for that. A key that may
+/// leave shows which of them work at all; the key in question must not come out of one of those.
+fn wrap(session: &Session, key: ObjectHandle) {
+    let wrapping = session
+        .generate_key(
+            &Mechanism::AesKeyGen,
+            &[
+                Attribute::Class(ObjectClass::SECRET_KEY),
+                Attribute::KeyType(KeyType::AES),
+                Attribute::Token(false),
+                Attribute::ValueLen(32.into()),
+                Attribute::Wrap(true),
+                Attribute::Encrypt(true),
+            ],
+        )
+        .unwrap();
+    let parameters = hex::decode("06082a8648ce3d030107").unwrap();
+    let (_, open) = session
+        .generate_key_pair(
+            &Mechanism::EccKeyPairGen,
+            &[Attribute::Token(false), Attribute::EcParams(parameters)],
+            &[
+                Attribute::Token(false),
+                Attribute::Sensitive(true),
+                Attribute::Extractable(true),
+                Attribute::Sign(true),
+            ],
+        )
+        .unwrap();
+    let try_each = |wanted: ObjectHandle| -> Vec<String> {
+        let mut iv = [7; 12];
+        let gcm = GcmParams::new(&mut iv, &[], 128.into()).unwrap();
+        [
+            Mechanism::AesKeyWrapPad,
+            Mechanism::AesKeyWrap,
+            Mechanism::AesCbcPad([7; 16]),
+            Mechanism::AesGcm(gcm),
+        ]
+        .iter()
+        .filter(|mechanism| session.wrap_key(mechanism, wrapping, wanted).is_ok())
+        .map(|mechanism| mechanism.mechanism_type().to_string())
+        .collect()
+    };
+    println!(
+        "job: wraps an extractable key: {}",
+        !try_each(open).is_empty()
+    );
+    println!("job: wraps the key: {:?}", try_each(key));
 }
 
 /// The lines another process printed.

@@ -4,7 +4,7 @@
 //! makes anew. A lock on that folder keeps a second test process waiting until this one has ended.
 
 use siegel::csp::KeyId;
-use siegel::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig, initialise_token};
+use siegel::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig, initialise_token, report};
 use siegel::terms::{Clock, Entropy, Environment, SeTime, Secret};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ pub const PIN: &str = "test-pin-1234";
 const SO_PIN: &str = "test-so-pin-1234";
 
 /// Tokens a test process can have in Kryoptic, whose slots are fixed by its configuration.
-const KRYOPTIC_SLOTS: usize = 32;
+const KRYOPTIC_SLOTS: u64 = 64;
 
 /// The machine's monotonic clock; its wall clock stands still, no test of tokens looks at it.
 pub struct TestClock(std::time::Instant);
@@ -121,6 +121,30 @@ impl TestToken {
             .expect("SoftHSM keeps a folder for each token")
     }
 
+    /// Variables for another process that uses this token. Kryoptic gets a configuration with its slot
+    /// alone: it reads the storage of every slot when it starts, while other tests are writing there.
+    pub fn environment(&self) -> BTreeMap<&'static str, PathBuf> {
+        match self.kind {
+            Module::SoftHsm => BTreeMap::from([("SOFTHSM2_CONF", home().join("softhsm2.conf"))]),
+            Module::Kryoptic => {
+                let slot = report(&self.module)
+                    .unwrap()
+                    .slots
+                    .into_iter()
+                    .find(|slot| {
+                        slot.token
+                            .as_ref()
+                            .is_ok_and(|token| token.label == self.label)
+                    })
+                    .unwrap()
+                    .id;
+                let path = home().join(format!("kryoptic/{slot}.conf"));
+                fs::write(&path, kryoptic_slot(slot)).unwrap();
+                BTreeMap::from([("KRYOPTIC_CONF", path)])
+            }
+        }
+    }
+
     /// Does something to this token in another process and returns what it printed; see
     /// [`super::elsewhere`].
     pub fn elsewhere(&self, job: &str) -> String {
@@ -129,6 +153,7 @@ impl TestToken {
             .env(super::elsewhere::JOB, job)
             .env(super::elsewhere::MODULE, &self.module)
             .env(super::elsewhere::LABEL, &self.label)
+            .envs(self.environment())
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -206,6 +231,15 @@ fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A slot in the configuration of Kryoptic.
+fn kryoptic_slot(slot: u64) -> String {
+    let store = project().join(format!("target/test-hsm/kryoptic/{slot}.sql"));
+    format!(
+        "[[slots]]\nslot = {slot}\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n",
+        store.display()
+    )
+}
+
 /// `target/test-hsm`, empty but for the configuration of the modules; made once per process.
 pub fn home() -> &'static Path {
     static HOME: OnceLock<(PathBuf, File)> = OnceLock::new();
@@ -237,15 +271,7 @@ pub fn home() -> &'static Path {
             ),
         )
         .unwrap();
-        let slots: String = (0..KRYOPTIC_SLOTS)
-            .map(|slot| {
-                let store = home.join(format!("kryoptic/{slot}.sql"));
-                format!(
-                    "[[slots]]\nslot = {slot}\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n",
-                    store.display()
-                )
-            })
-            .collect();
+        let slots: String = (0..KRYOPTIC_SLOTS).map(kryoptic_slot).collect();
         fs::write(home.join("kryoptic.conf"), slots).unwrap();
         (home, lock)
     });

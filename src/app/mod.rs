@@ -1,6 +1,7 @@
 //! Where rooms are wired together; the one place that knows all of them.
 
 mod clock;
+mod device_pool;
 mod entropy;
 mod node;
 

@@ -1,12 +1,13 @@
 //! One running Siegel: every room, wired.
 
+use super::device_pool::{DevicePool, PoolSettings};
 use crate::config::Config;
 use crate::csp::pkcs11::Pkcs11Token;
 use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
 use crate::http::{BODY_LEN_MAX, Door, DoorSettings};
 use crate::ledger::{LedgerError, SealingKey, Store};
-use crate::pki::{DevicePool, PkiError, PoolSettings, TestCa};
+use crate::pki::{NewCa, PkiError, TestCa};
 use crate::signing::{Lanes, Submit, Token};
 use crate::terms::{Clock, Entropy, Environment};
 use std::collections::BTreeMap;
@@ -156,7 +157,7 @@ fn start_pool(
         return Ok(None);
     };
     let csp = Arc::clone(token.csp());
-    let ca = TestCa::open_or_create(store, csp, Arc::clone(clock), Arc::clone(entropy))?;
+    let ca = open_ca(store, &csp, clock, entropy)?;
     let settings = PoolSettings {
         curve: config.curve,
         target: config.pool_target,
@@ -166,4 +167,24 @@ fn start_pool(
         ca,
         settings,
     )?)))
+}
+
+/// The test CA of this ledger and token, made where there is none. Two nodes that make one at the same
+/// time get two, which is fine: a chain is found by the hash of its issuer.
+fn open_ca(
+    store: &Store,
+    csp: &Arc<dyn Csp>,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<TestCa, NodeError> {
+    let known = store.cas(Environment::Test)?;
+    if let Some(ca) = TestCa::open(known, csp, clock, entropy)? {
+        return Ok(ca);
+    }
+    let new = NewCa::make(csp.as_ref(), entropy.as_ref(), clock.now())?;
+    for certificate in &new.certificates {
+        store.add_ca(certificate)?;
+    }
+    let known = store.cas(Environment::Test)?;
+    TestCa::open(known, csp, clock, entropy)?.ok_or(NodeError::Pki(PkiError::CaExpired))
 }

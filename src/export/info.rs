@@ -5,8 +5,10 @@ use crate::terms::LogFormat;
 /// Name of the file.
 pub(super) const NAME: &str = "info.csv";
 
-/// Says at once what it is not (rule C-9).
-const MANUFACTURER: &str = "Siegel (not certified)";
+const MANUFACTURER: &str = "Siegel";
+
+/// Version of everything here; says at once what it is not (rule C-9).
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (nicht BSI-zertifiziert)");
 
 /// The components of TR-03151-1, each with what stands for it here.
 const COMPONENTS: [(&str, &str); 5] = [
@@ -19,7 +21,6 @@ const COMPONENTS: [(&str, &str); 5] = [
 
 /// The file of a TSS with this description.
 pub fn info_csv(format: LogFormat, description: &str) -> Vec<u8> {
-    let version = env!("CARGO_PKG_VERSION");
     match format {
         LogFormat::V2 => line(&[
             "description:",
@@ -27,7 +28,7 @@ pub fn info_csv(format: LogFormat, description: &str) -> Vec<u8> {
             "manufacturer:",
             MANUFACTURER,
             "version:",
-            version,
+            VERSION,
         ]),
         LogFormat::V3 => {
             let mut text = String::new();
@@ -40,7 +41,7 @@ pub fn info_csv(format: LogFormat, description: &str) -> Vec<u8> {
                     "model:",
                     model,
                     "version:",
-                    version,
+                    VERSION,
                     "certification-id:",
                     "",
                 ]);

@@ -72,7 +72,7 @@ fn info_of_version_2_is_one_quoted_line() {
     let text = String::from_utf8(info_csv(LogFormat::V2, "Till 1")).unwrap();
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
-        r#""description:","Till 1","manufacturer:","Siegel (not certified)","version:","{version}""#
+        r#""description:","Till 1","manufacturer:","Siegel","version:","{version} (nicht BSI-zertifiziert)""#
     );
     assert_eq!(text, expected);
 }

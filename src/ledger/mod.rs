@@ -24,15 +24,15 @@ mod store;
 mod tables;
 mod values;
 
+pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
 };
 pub use reading::{Owner, TransactionLookup};
 pub use rows::{
-    ApiKey, ApiKeyStatus, CaCertificate, CaRole, ClientFilter, ClientRow, CounterBounds,
-    ExportFilter, ExportRow, ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow,
-    Page, PreparedDevice, Selection, Session, TokenSecret, TransactionFilter, TransactionRow,
-    TssFilter, TssRow,
+    ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
+    ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,
+    TokenSecret, TransactionFilter, TransactionRow, TssFilter, TssRow,
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};

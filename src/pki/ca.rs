@@ -1,10 +1,9 @@
 //! The test CA of this ledger: a root and an issuing CA, both P-384.
 
-use super::PkiError;
 use super::certificate::{Period, Subject, ca_name, issue, request};
 use super::token_key::TokenKey;
+use super::{CaCertificate, CaRole, PkiError, PreparedDevice};
 use crate::csp::{Csp, KeyId, KeyPair};
-use crate::ledger::{CaCertificate, CaRole, PreparedDevice, Store};
 use crate::terms::{
     Clock, Curve, Entropy, Environment, SeTime, SerialNumber, SignatureAlgorithm, SignatureCounter,
 };
@@ -32,44 +31,48 @@ pub struct TestCa {
     not_after: SeTime,
 }
 
+/// A root and the issuing CA below it, to be kept before anything is issued.
+pub struct NewCa {
+    /// Root first.
+    pub certificates: [CaCertificate; 2],
+}
+
 impl TestCa {
-    /// The CA of this ledger whose key is in this token; made where there is none, or where it ended.
-    ///
-    /// Two nodes that make one at the same time get two, which is fine: a chain is found by the hash
-    /// of its issuer.
+    /// Opens the one of these CAs whose key is in this token and that lives longest; `None` where
+    /// there is none, or none lives long enough.
     ///
     /// # Errors
-    /// [`PkiError::Token`] and [`PkiError::Ledger`] as those rooms say.
-    pub fn open_or_create(
-        store: &Store,
-        csp: Arc<dyn Csp>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-    ) -> Result<Self, PkiError> {
-        let mut maker = Maker {
-            store,
-            csp: csp.as_ref(),
-            entropy: entropy.as_ref(),
-            now: clock.now(),
-        };
-        let known = store.cas(Environment::Test)?;
-        let issuing = match maker.usable(known)? {
-            Some(issuing) => issuing,
-            None => maker.make()?,
-        };
-        let Some((_, key)) = issuing.key else {
-            return Err(PkiError::Encoding("the test CA has no key".to_owned()));
-        };
-        let certificate = Certificate::from_der(&issuing.certificate)?;
-        Ok(Self {
-            name: certificate.tbs_certificate().subject().clone(),
-            not_after: not_after(&certificate)?,
-            serial_number: issuing.serial_number,
-            csp,
-            clock,
-            entropy,
-            key,
-        })
+    /// [`PkiError::Encoding`] when a certificate cannot be read.
+    pub fn open(
+        known: Vec<CaCertificate>,
+        csp: &Arc<dyn Csp>,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Result<Option<Self>, PkiError> {
+        let now = clock.now();
+        let mut best: Option<Self> = None;
+        for ca in known {
+            let issuing = ca.role == CaRole::Issuing;
+            let Some((_, key)) = ca.key.filter(|(token, _)| issuing && token == csp.token()) else {
+                continue;
+            };
+            let certificate = Certificate::from_der(&ca.certificate)?;
+            let not_after = not_after(&certificate)?;
+            let left_s = not_after.unix_seconds() - now.unix_seconds();
+            let better = best.as_ref().is_none_or(|best| best.not_after < not_after);
+            if left_s > LIFE_LEFT_S_MIN && better {
+                best = Some(Self {
+                    csp: Arc::clone(csp),
+                    clock: Arc::clone(clock),
+                    entropy: Arc::clone(entropy),
+                    key,
+                    name: certificate.tbs_certificate().subject().clone(),
+                    serial_number: ca.serial_number,
+                    not_after,
+                });
+            }
+        }
+        Ok(best)
     }
 
     /// Label of the token that holds its key, and the keys of what it issues.
@@ -118,100 +121,52 @@ impl TestCa {
     }
 }
 
-/// Finds or makes the two certificates.
-struct Maker<'a> {
-    store: &'a Store,
-    csp: &'a dyn Csp,
-    entropy: &'a dyn Entropy,
-    now: SeTime,
-}
-
-impl Maker<'_> {
-    /// The issuing CA of this token that lives longest, if it lives long enough.
-    fn usable(&self, known: Vec<CaCertificate>) -> Result<Option<CaCertificate>, PkiError> {
-        let mut best: Option<(SeTime, CaCertificate)> = None;
-        for ca in known {
-            let here = ca
-                .key
-                .as_ref()
-                .is_some_and(|(token, _)| token == self.csp.token());
-            if !here || ca.role != CaRole::Issuing {
-                continue;
-            }
-            let end = not_after(&Certificate::from_der(&ca.certificate)?)?;
-            let left_s = end.unix_seconds() - self.now.unix_seconds();
-            if left_s > LIFE_LEFT_S_MIN && best.as_ref().is_none_or(|(other, _)| end > *other) {
-                best = Some((end, ca));
-            }
-        }
-        Ok(best.map(|(_, ca)| ca))
-    }
-
-    fn make(&mut self) -> Result<CaCertificate, PkiError> {
-        let root_key = self.new_key()?;
-        let root_period = Period::of_years(self.now, ROOT_YEARS, None);
+impl NewCa {
+    /// Makes both key pairs in the token, and both certificates.
+    ///
+    /// # Errors
+    /// [`PkiError::Token`] as that room says. Keys made before an error stay in the token, unknown to
+    /// the ledger.
+    pub fn make(csp: &dyn Csp, entropy: &dyn Entropy, now: SeTime) -> Result<Self, PkiError> {
+        let new_key = || csp.generate_key_pair(random_key_id(entropy), Curve::Secp384r1);
+        let root_key = new_key()?;
+        let root_period = Period::of_years(now, ROOT_YEARS, None);
         let root_name = common_name("Root", &root_key);
         let signer = TokenKey {
-            csp: self.csp,
+            csp,
             key: &root_key,
         };
         let root = Subject::Root {
             common_name: root_name.clone(),
         };
-        let root_der = issue(
-            root,
-            &root_key.public_key,
-            root_period,
-            &signer,
-            self.entropy,
-        )?;
-        let root_serial = SerialNumber::of_public_point(&root_key.public_key.point);
+        let root_der = issue(root, &root_key.public_key, root_period, &signer, entropy)?;
 
-        let issuing_key = self.new_key()?;
+        let issuing_key = new_key()?;
         let issuing = Subject::Issuing {
             common_name: common_name("Issuing", &issuing_key),
             issuer: ca_name(&root_name)?,
         };
-        let issuing_period = Period::of_years(self.now, ISSUING_YEARS, Some(root_period.not_after));
-        let issuing_public = &issuing_key.public_key;
-        let issuing_der = issue(
-            issuing,
-            issuing_public,
-            issuing_period,
-            &signer,
-            self.entropy,
-        )?;
-        self.keep(CaRole::Root, root_serial, root_key, root_der)?;
-        let issuing = self.keep(CaRole::Issuing, root_serial, issuing_key, issuing_der)?;
-        tracing::info!(
-            token = self.csp.token(),
-            "made a test CA, valid for {ISSUING_YEARS} years"
-        );
-        Ok(issuing)
-    }
+        let period = Period::of_years(now, ISSUING_YEARS, Some(root_period.not_after));
+        let issuing_der = issue(issuing, &issuing_key.public_key, period, &signer, entropy)?;
 
-    fn new_key(&self) -> Result<KeyPair, PkiError> {
-        let id = random_key_id(self.entropy);
-        Ok(self.csp.generate_key_pair(id, Curve::Secp384r1)?)
-    }
-
-    fn keep(
-        &self,
-        role: CaRole,
-        issuer: SerialNumber,
-        key: KeyPair,
-        certificate: Vec<u8>,
-    ) -> Result<CaCertificate, PkiError> {
-        let ca = CaCertificate {
+        let root_serial = SerialNumber::of_public_point(&root_key.public_key.point);
+        let kept = |role, key: KeyPair, certificate| CaCertificate {
             serial_number: SerialNumber::of_public_point(&key.public_key.point),
             environment: Environment::Test,
             role,
-            issuer,
-            key: Some((self.csp.token().to_owned(), key)),
+            issuer: root_serial,
+            key: Some((csp.token().to_owned(), key)),
             certificate,
         };
-        self.store.add_ca(&ca)?;
-        Ok(ca)
+        tracing::info!(
+            token = csp.token(),
+            "made a test CA for {ISSUING_YEARS} years"
+        );
+        let root = kept(CaRole::Root, root_key, root_der);
+        let issuing = kept(CaRole::Issuing, issuing_key, issuing_der);
+        Ok(Self {
+            certificates: [root, issuing],
+        })
     }
 }
 

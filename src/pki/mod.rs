@@ -1,4 +1,4 @@
-//! Certificates: a test CA, and devices prepared with them.
+//! Certificates: a test CA, and the devices that it prepares. Who keeps them is the ledger's business.
 //!
 //! Invariant: a TSS key gets exactly one certificate, ever, and signs nothing but its certificate
 //! request (signature 1, proof of possession) and log messages. All private keys, the CA's too, live
@@ -6,14 +6,13 @@
 
 mod ca;
 mod certificate;
-mod pool;
+mod records;
 mod token_key;
 
-pub use ca::TestCa;
-pub use pool::{DevicePool, PoolSettings};
+pub use ca::{NewCa, TestCa};
+pub use records::{CaCertificate, CaRole, PreparedDevice};
 
 use crate::csp::CspError;
-use crate::ledger::LedgerError;
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +20,6 @@ pub enum PkiError {
     /// The token did not do it; see its own classes.
     #[error("the token did not make what a certificate needs")]
     Token(#[from] CspError),
-    /// The ledger did not do it.
-    #[error("the ledger did not keep a certificate")]
-    Ledger(#[from] LedgerError),
     /// Our bug: the certificate could not be put together.
     #[error("a certificate could not be put together: {0}")]
     Encoding(String),

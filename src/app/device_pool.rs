@@ -1,8 +1,9 @@
 //! The pool of prepared devices (design decision 5): kept full in the background, so that assigning a
 //! TSS never waits for a key.
 
-use super::{PkiError, TestCa};
+use super::NodeError;
 use crate::ledger::Store;
+use crate::pki::TestCa;
 use crate::terms::{Bell, Curve, Environment};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -87,7 +88,7 @@ fn keep_full(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) {
     }
 }
 
-fn fill(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) -> Result<(), PkiError> {
+fn fill(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) -> Result<(), NodeError> {
     while !bell.is_stopped() && store.free_devices(Environment::Test)? < settings.target.into() {
         store.add_device(&ca.prepare(settings.curve)?)?;
     }

@@ -9,6 +9,7 @@ mod files;
 mod hsm;
 mod init;
 mod serve;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Credentials for a first client, and a small till that shows the whole way.
     Demo(demo::DemoArgs),
+    /// Check exports and receipt codes.
+    Verify(verify::VerifyArgs),
     /// Organisations, API keys and TSSs.
     Admin(admin::AdminArgs),
     /// Tokens that hold keys: what there is, and what it can do.
@@ -44,6 +47,7 @@ pub fn run() -> ExitCode {
         Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
+        Command::Verify(args) => Ok(verify::run(&args)),
         Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
         Command::Hsm(args) => Ok(hsm::run(&args)),
     };

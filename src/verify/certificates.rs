@@ -41,15 +41,13 @@ impl Certificate {
         let mut ids = (None, None);
         let mut is_ca = false;
         for extension in certificate.extensions() {
-            match extension.parsed_extension() {
-                ParsedExtension::SubjectKeyIdentifier(id) => ids.0 = Some(id.0.to_vec()),
-                ParsedExtension::AuthorityKeyIdentifier(id) => {
-                    ids.1 = id.key_identifier.as_ref().map(|id| id.0.to_vec());
-                }
-                ParsedExtension::BasicConstraints(constraints) => is_ca = constraints.ca,
-                // Everything else may say what it wants.
-                #[allow(clippy::wildcard_enum_match_arm, reason = "a foreign list that grows")]
-                _ => {}
+            let parsed = extension.parsed_extension();
+            if let ParsedExtension::SubjectKeyIdentifier(id) = parsed {
+                ids.0 = Some(id.0.to_vec());
+            } else if let ParsedExtension::AuthorityKeyIdentifier(id) = parsed {
+                ids.1 = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+            } else if let ParsedExtension::BasicConstraints(constraints) = parsed {
+                is_ca = constraints.ca;
             }
         }
         Some(Self {

@@ -7,6 +7,7 @@
 )]
 
 mod contract;
+mod field_exports;
 mod hsm_cli;
 mod support;
 mod whole_way;

@@ -9,3 +9,4 @@
 mod contract;
 mod hsm_cli;
 mod support;
+mod tidy;

@@ -10,4 +10,5 @@ mod contract;
 mod field_exports;
 mod hsm_cli;
 mod support;
+mod tidy;
 mod whole_way;

@@ -33,12 +33,12 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Credentials for a first client, and a small till that shows the whole way.
     Demo(demo::DemoArgs),
-    /// Check exports and receipt codes.
-    Verify(verify::VerifyArgs),
     /// Organisations, API keys and TSSs.
     Admin(admin::AdminArgs),
     /// Tokens that hold keys: what there is, and what it can do.
     Hsm(hsm::HsmArgs),
+    /// Check exports and QR codes, of any maker. Exit code 0: clean; 1: findings; 2: not readable.
+    Verify(verify::VerifyArgs),
 }
 
 /// Runs the command line of this process.

@@ -1,450 +1,263 @@
-//! One archive, read twice: first for its certificates, then for its messages.
+//! One archive from its first byte to its last: survey, messages, sequence, names.
+//!
+//! The archive is read twice, because certificates may stand behind the messages they belong to, and a
+//! third time only for the names of files that something was found about.
 
-use super::certificates::{Certificate, Root};
-use super::chain::{ChainEnd, follow};
-use super::message::{CheckedMessage, IndexEntry, Signer, Signers, check};
-use super::report::{ArchiveReport, Code, FINDINGS_MAX, Finding, Note, NoteCode, Unreadable};
-use super::sequence;
-use super::tar_reader::{Entry, EntryKind, TarError, TarReader};
+use super::certificate::Certificate;
+use super::chain::{self, Chain};
+use super::codes::{FindingCode, NoteCode};
+use super::message::{Examined, Keys};
+use super::report::{About, ArchiveReport, Findings, KeySummary, Note, Quoted};
+use super::sequence::{Indexed, NO_TIME, Sequence};
+use super::survey::{FileKind, Survey, file_kind, local_name};
+use super::tar::{EntryKind, Step, TarReader};
+use super::{Settings, VerifyError, pool};
 use crate::asn1::Tolerated;
 use crate::terms::SerialNumber;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::io::{self, Read, Seek};
 
-/// Bytes read from the file at a time.
-const BUFFER_LEN: usize = 256 * 1024;
-/// Longest certificate file that is read, in bytes.
-const CERTIFICATE_LEN_MAX: u64 = 64 * 1024;
-/// Certificates taken from one archive at most.
-const CERTIFICATES_MAX: usize = 1_000;
-/// Longest message that is read, in bytes; real ones have a few hundred.
-const MESSAGE_LEN_MAX: u64 = 1024 * 1024;
-/// Messages handed to a checking thread at a time, and batches that may wait per thread.
-const BATCH_LEN: usize = 32;
-const BATCHES_WAITING: usize = 4;
-/// Names of unknown events told at most.
-const EVENT_NAMES_MAX: usize = 20;
+/// Keys of one archive whose messages are checked among each other; by the guideline there is one.
+const KEYS_MAX: usize = 64;
 
-/// How to check.
-#[derive(Debug, Default)]
-pub struct Options<'a> {
-    /// The archive was filtered: missing counters are notes.
-    pub partial: bool,
-    /// Trusted roots; without any, a chain has nothing to end at.
-    pub roots: &'a [Root],
-}
-
-type Message = (u32, String, Vec<u8>);
-
-/// Checks everything in an archive.
+/// Checks one export archive. Memory: 32 bytes per message and a bounded rest.
 ///
 /// # Errors
-/// [`Unreadable`] when there is no archive to check.
-pub fn check_archive(path: &Path, options: &Options<'_>) -> Result<ArchiveReport, Unreadable> {
-    let mut head = Head::default();
-    head.read(path)?;
-    let signers = head.signers(options.roots);
-    let body = read_messages(path, &signers)?;
-    Ok(report(head, body, &signers, options))
-}
-
-fn open(path: &Path) -> Result<TarReader<BufReader<File>>, Unreadable> {
-    let file = File::open(path).map_err(Unreadable::File)?;
-    Ok(TarReader::new(BufReader::with_capacity(BUFFER_LEN, file)))
-}
-
-/// What the first reading finds.
-#[derive(Default)]
-struct Head {
-    logs: u64,
-    has_info: bool,
-    certificates: Vec<Certificate>,
-    findings: Vec<Finding>,
-    repacked: bool,
-    ca_names: BTreeSet<String>,
-}
-
-/// What a file of an export is.
-enum FileKind {
-    Info,
-    Message,
-    Certificate,
-    Other,
-}
-
-fn file_kind(name: &str) -> FileKind {
-    let extension = name
-        .rsplit_once('.')
-        .map(|(_, extension)| extension.to_ascii_lowercase());
-    match extension.as_deref() {
-        _ if name == "info.csv" => FileKind::Info,
-        Some("log") => FileKind::Message,
-        Some("cer" | "crt" | "pem" | "der") => FileKind::Certificate,
-        Some(_) | None => FileKind::Other,
+/// [`VerifyError`] when the input cannot be read or is no TAR archive at all. Whatever else is wrong
+/// stands in the report.
+pub fn verify_archive(
+    mut archive: impl Read + Seek,
+    settings: &Settings,
+) -> Result<ArchiveReport, VerifyError> {
+    let survey = Survey::of(&mut archive)?;
+    let mut keys = Keys::new();
+    for key in survey
+        .certificates
+        .iter()
+        .filter_map(|found| found.key.as_ref())
+    {
+        keys.entry(key.serial_number()).or_insert(key);
     }
+    let examined = pool::examine_all(&mut archive, &keys, settings.threads).map_err(read_error)?;
+    Judgement {
+        survey: &survey,
+        settings,
+        findings: Findings::default(),
+        notes: Vec::new(),
+        used: BTreeSet::new(),
+        keys: Vec::new(),
+    }
+    .finish(examined, &mut archive)
 }
 
-/// The name without the `./` of an archive that was packed again.
-fn plain(entry: &Entry) -> &str {
-    entry.name.strip_prefix("./").unwrap_or(&entry.name)
+fn read_error(source: io::Error) -> VerifyError {
+    VerifyError::Unreadable { source }
 }
 
-impl Head {
-    fn read(&mut self, path: &Path) -> Result<(), Unreadable> {
-        let mut archive = open(path)?;
-        let mut entries = 0_u64;
-        loop {
-            match archive.next_entry() {
-                Ok(Some(entry)) => {
-                    entries += 1;
-                    if let Err(error) = self.take(&mut archive, &entry) {
-                        return self.broke_off(entries, error);
-                    }
-                }
-                Ok(None) => return Ok(()),
-                Err(error) => return self.broke_off(entries, error),
+/// What comes together at the end.
+struct Judgement<'a> {
+    survey: &'a Survey,
+    settings: &'a Settings,
+    findings: Findings,
+    notes: Vec<Note>,
+    /// DER of the certificates that some chain needed.
+    used: BTreeSet<&'a [u8]>,
+    keys: Vec<KeySummary>,
+}
+
+impl<'a> Judgement<'a> {
+    fn finish(
+        mut self,
+        mut examined: Examined,
+        archive: impl Read + Seek,
+    ) -> Result<ArchiveReport, VerifyError> {
+        self.survey.judge(&mut self.findings, &mut self.notes);
+        self.findings.merge(std::mem::take(&mut examined.findings));
+        self.judge_keys(&mut examined);
+        self.note_deviations(&examined);
+        self.note_unused_certificates();
+        self.notes.sort_by_key(|note| note.code);
+        let names = names_of(archive, &self.findings.entries()).map_err(read_error)?;
+        Ok(ArchiveReport {
+            logs: self.survey.logs,
+            signatures_valid: examined.signatures_valid,
+            keys: self.keys,
+            findings: self.findings.into_list(&names),
+            notes: self.notes,
+        })
+    }
+
+    fn judge_keys(&mut self, examined: &mut Examined) {
+        let mut of_keys: Vec<_> = std::mem::take(&mut examined.index).into_iter().collect();
+        of_keys.sort_unstable_by_key(|(serial_number, _)| *serial_number);
+        let is_single = of_keys.len() < 2;
+        if !is_single {
+            let text = format!("the messages are of {} different keys", of_keys.len());
+            self.findings
+                .archive(FindingCode::SeveralKeys, About::Archive, text);
+        }
+        for (serial_number, mut of_key) in of_keys.into_iter().take(KEYS_MAX) {
+            if of_key.time_forms.iter().filter(|occurs| **occurs).count() > 1 {
+                let text = format!("the key {serial_number} uses several forms of time");
+                self.findings
+                    .archive(FindingCode::TimeFormMixed, About::Archive, text);
             }
+            self.judge_chain(serial_number, &of_key.messages);
+            let counters = || of_key.messages.iter().map(|message| message.counter);
+            self.keys.push(KeySummary {
+                serial_number,
+                counter_first: counters().min().unwrap_or(0),
+                counter_last: counters().max().unwrap_or(0),
+                logs: u64::try_from(of_key.messages.len()).unwrap_or(u64::MAX),
+            });
+            let key_suffix = if is_single {
+                String::new()
+            } else {
+                format!(" (key {serial_number})")
+            };
+            Sequence {
+                is_partial: self.settings.is_partial,
+                key_suffix: &key_suffix,
+                findings: &mut self.findings,
+                notes: &mut self.notes,
+            }
+            .check(&mut of_key.messages);
         }
     }
 
-    /// Nothing at all: not an archive. Something: a finding about where it ends.
-    fn broke_off(&mut self, entries: u64, error: TarError) -> Result<(), Unreadable> {
-        let code = match (entries, &error) {
-            (_, TarError::Io(_)) => {
-                let TarError::Io(error) = error else {
-                    return Ok(());
-                };
-                return Err(Unreadable::File(error));
-            }
-            (0, TarError::Damaged(reason)) => return Err(Unreadable::NotTar(reason)),
-            (0, TarError::Truncated(_)) => return Err(Unreadable::NotTar("it is too short")),
-            (_, TarError::Damaged(_)) => Code::ArchiveDamaged,
-            (_, TarError::Truncated(_)) => Code::ArchiveTruncated,
+    fn judge_chain(&mut self, serial_number: SerialNumber, messages: &[Indexed]) {
+        let survey = self.survey;
+        let has_key = |found: &&Certificate| {
+            let key = found.key.as_ref();
+            key.is_some_and(|key| key.serial_number() == serial_number)
         };
-        self.finds(code, None, error.to_string());
-        Ok(())
-    }
-
-    fn finds(&mut self, code: Code, file: Option<&str>, text: String) {
-        if self.findings.len() < FINDINGS_MAX {
-            self.findings.push(Finding {
-                code,
-                message_file: file.map(str::to_owned),
-                text,
+        let Some(leaf) = survey.certificates.iter().find(has_key) else {
+            return;
+        };
+        let chain = chain::follow(leaf, &survey.certificates, &self.settings.trust);
+        for (code, file, text) in &chain.problems {
+            self.findings
+                .archive(*code, About::File(file.clone()), text);
+        }
+        if !leaf.is_named_after_key() {
+            let text = format!("the key in this file is {serial_number}");
+            let file = About::File(leaf.file.clone());
+            self.findings
+                .archive(FindingCode::CertificateName, file, text);
+        }
+        if self.settings.trust.is_empty() && chain.problems.is_empty() {
+            let root = chain.links.last().map_or("", |root| &root.subject_text);
+            self.notes.push(Note {
+                code: NoteCode::ChainUnanchored,
+                text: format!(
+                    "the chain up to {} is consistent; whether that one is to be trusted was not \
+                     asked (--trust)",
+                    Quoted(root)
+                ),
             });
         }
+        self.notes.push(Note {
+            code: NoteCode::RevocationUnchecked,
+            text: format!("whether {} was revoked is not known", Quoted(&leaf.file)),
+        });
+        self.judge_validity(&chain, messages);
+        self.used
+            .extend(chain.links.iter().map(|link| link.der.as_slice()));
     }
 
-    fn take(
-        &mut self,
-        archive: &mut TarReader<BufReader<File>>,
-        entry: &Entry,
-    ) -> Result<(), TarError> {
-        let name = plain(entry);
-        self.repacked |= entry.kind == EntryKind::Folder || name.len() != entry.name.len();
-        match (entry.kind, file_kind(name)) {
-            (EntryKind::Folder, _) => {}
-            (EntryKind::File, FileKind::Info) => self.has_info = true,
-            (EntryKind::File, FileKind::Message) => self.logs += 1,
-            (EntryKind::File, FileKind::Certificate) => {
-                if entry.len > CERTIFICATE_LEN_MAX || self.certificates.len() >= CERTIFICATES_MAX {
-                    let text = format!("{} bytes, or too many certificates", entry.len);
-                    self.finds(Code::FileTooLarge, Some(name), text);
-                } else {
-                    let content = archive.content(CERTIFICATE_LEN_MAX)?;
-                    self.take_certificate(name, &content);
+    /// Every certificate of the chain must be valid at every signing time.
+    fn judge_validity(&mut self, chain: &Chain<'_>, messages: &[Indexed]) {
+        // Times that are none, and the 0 of a clock that was not set, tell nothing.
+        let timed = |message: &&Indexed| message.time != NO_TIME && message.time != 0;
+        for message in messages.iter().filter(timed) {
+            for link in &chain.links {
+                if link.valid.contains(&message.time) {
+                    continue;
                 }
-            }
-            (EntryKind::Other, _) | (EntryKind::File, FileKind::Other) => {
-                let text = "no file of this kind belongs into an export".to_owned();
-                self.finds(Code::UnexpectedFile, Some(name), text);
-            }
-        }
-        Ok(())
-    }
-
-    fn take_certificate(&mut self, name: &str, content: &[u8]) {
-        let Some(certificate) = Certificate::read(content) else {
-            let text = "this is no certificate that can be read".to_owned();
-            return self.finds(Code::CertificateUnreadable, Some(name), text);
-        };
-        let named = name.split('_').next().unwrap_or_default();
-        let serial = certificate.serial.to_string();
-        if !named.eq_ignore_ascii_case(&serial) {
-            if certificate.is_ca {
-                self.ca_names.insert(name.to_owned());
-            } else {
-                let text = format!("it holds the key {serial}");
-                self.finds(Code::CertificateNameMismatch, Some(name), text);
+                let state = if message.time < *link.valid.start() {
+                    "not yet valid"
+                } else {
+                    "no longer valid"
+                };
+                let text = format!(
+                    "certificate {} ({}) was {state} at signing time",
+                    Quoted(&link.file),
+                    Quoted(&link.subject_text)
+                );
+                self.findings.message(
+                    message.counter,
+                    message.entry,
+                    FindingCode::CertificateNotValid,
+                    text,
+                );
             }
         }
-        self.certificates.push(certificate);
     }
 
-    /// Every certificate may be a signer; what a chain is worth is told for those that signed.
-    fn signers(&mut self, roots: &[Root]) -> Signers {
-        let mut signers = Signers::default();
-        let chains: Vec<_> = self
-            .certificates
-            .iter()
-            .map(|leaf| follow(leaf, &self.certificates, roots))
-            .collect();
-        let certificates = std::mem::take(&mut self.certificates);
-        for (number, (certificate, chain)) in certificates.into_iter().zip(chains).enumerate() {
-            let signer = Signer {
-                number: u32::try_from(number).unwrap_or(u32::MAX),
-                certificate,
-                chain,
-            };
-            signers.0.entry(signer.certificate.serial).or_insert(signer);
+    fn note_deviations(&mut self, examined: &Examined) {
+        let mut note = |code, text| self.notes.push(Note { code, text });
+        for (deviation, count) in &examined.deviations {
+            let what = deviation_text(*deviation);
+            note(NoteCode::Deviation, format!("{count} messages: {what}"));
         }
-        signers
+        if examined.additional_data > 0 {
+            let count = examined.additional_data;
+            let text = format!("{count} messages carry additional data");
+            note(NoteCode::AdditionalData, text);
+        }
+        for (name, count) in &examined.unknown_events {
+            note(NoteCode::EventUnknown, format!("{count} messages: {name}"));
+        }
     }
-}
 
-/// What the second reading finds.
-#[derive(Default)]
-struct Body {
-    valid: u64,
-    index: Vec<IndexEntry>,
-    /// With the place in the archive.
-    findings: Vec<(u32, Finding)>,
-    findings_left_out: u64,
-    tolerated: BTreeMap<Tolerated, u64>,
-    unknown_events: BTreeSet<String>,
-    signers: BTreeSet<SerialNumber>,
-}
-
-impl Body {
-    fn take(&mut self, checked: CheckedMessage) {
-        self.valid += u64::from(checked.signature_valid);
-        self.index.extend(checked.index);
-        for finding in checked.findings {
-            if self.findings.len() < FINDINGS_MAX {
-                self.findings.push((checked.place, finding));
-            } else {
-                self.findings_left_out += 1;
+    fn note_unused_certificates(&mut self) {
+        for certificate in &self.survey.certificates {
+            if !self.used.contains(certificate.der.as_slice()) {
+                self.notes.push(Note {
+                    code: NoteCode::CertificateUnused,
+                    text: format!("{} belongs to no chain", Quoted(&certificate.file)),
+                });
+            } else if certificate.is_ca && !certificate.is_named_after_key() {
+                self.notes.push(Note {
+                    code: NoteCode::IssuerFileName,
+                    text: format!("{} is not named after its key", Quoted(&certificate.file)),
+                });
             }
         }
-        for tolerated in checked.tolerated {
-            *self.tolerated.entry(tolerated).or_default() += 1;
-        }
-        if self.unknown_events.len() < EVENT_NAMES_MAX {
-            self.unknown_events.extend(checked.unknown_event);
-        }
-        if self.signers.len() < CERTIFICATES_MAX {
-            self.signers.extend(checked.signer);
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.valid += other.valid;
-        self.index.extend(other.index);
-        self.findings.extend(other.findings);
-        self.findings_left_out += other.findings_left_out;
-        for (tolerated, count) in other.tolerated {
-            *self.tolerated.entry(tolerated).or_default() += count;
-        }
-        self.unknown_events.extend(other.unknown_events);
-        self.signers.extend(other.signers);
     }
 }
 
-/// Reads on this thread, checks on all cores.
-fn read_messages(path: &Path, signers: &Signers) -> Result<Body, Unreadable> {
-    let mut archive = open(path)?;
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let (sender, receiver) = sync_channel(threads * BATCHES_WAITING);
-    let receiver = Mutex::new(receiver);
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| check_batches(signers, &receiver)))
-            .collect();
-        let mut body = feed(&mut archive, &sender);
-        drop(sender);
-        for worker in workers {
-            // The checks do not panic; if one did, silence would be the worst answer.
-            match worker.join() {
-                Ok(part) => body.merge(part),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        Ok(body)
-    })
-}
-
-/// Hands all messages out. Where the archive breaks off was told by the first reading.
-fn feed(archive: &mut TarReader<BufReader<File>>, sender: &SyncSender<Vec<Message>>) -> Body {
-    let mut body = Body::default();
-    let mut batch = Vec::with_capacity(BATCH_LEN);
-    let mut place = 0;
-    while let Ok(Some(entry)) = archive.next_entry() {
-        let name = plain(&entry).to_owned();
-        if entry.kind != EntryKind::File || !matches!(file_kind(&name), FileKind::Message) {
-            continue;
-        }
-        place += 1;
-        if entry.len > MESSAGE_LEN_MAX {
-            body.findings.push((
-                place,
-                Finding {
-                    code: Code::FileTooLarge,
-                    message_file: Some(name),
-                    text: format!("{} bytes are no log message", entry.len),
-                },
-            ));
-            continue;
-        }
-        let Ok(content) = archive.content(MESSAGE_LEN_MAX) else {
-            break;
-        };
-        batch.push((place, name, content));
-        if batch.len() == BATCH_LEN && sender.send(std::mem::take(&mut batch)).is_err() {
-            break;
-        }
-    }
-    let _ = sender.send(batch);
-    body
-}
-
-fn check_batches(signers: &Signers, batches: &Mutex<Receiver<Vec<Message>>>) -> Body {
-    let mut body = Body::default();
-    loop {
-        let next = batches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
-        let Ok(batch) = next else { return body };
-        for (place, name, content) in batch {
-            body.take(check(signers, place, &name, &content));
-        }
-    }
-}
-
-fn report(head: Head, body: Body, signers: &Signers, options: &Options<'_>) -> ArchiveReport {
-    let mut notes = notes_of(&head, &body, signers);
-    let mut findings = head.findings;
-    if !head.has_info {
-        findings.push(Finding {
-            code: Code::InfoMissing,
-            message_file: None,
-            text: "there is no info.csv".to_owned(),
-        });
-    }
-    findings.extend(chain_findings(&body.signers, signers, options));
-    let mut of_messages = body.findings;
-    of_messages.sort_by_key(|(place, _)| *place);
-    findings.extend(of_messages.into_iter().map(|(_, finding)| finding));
-    let (of_sequence, more_notes) = sequence::check(body.index, options.partial);
-    findings.extend(of_sequence);
-    notes.extend(more_notes);
-    notes.sort_by_key(|note| note.code);
-    let left_out = findings.len().saturating_sub(FINDINGS_MAX);
-    findings.truncate(FINDINGS_MAX);
-    let left_out = body.findings_left_out + u64::try_from(left_out).unwrap_or(u64::MAX);
-    if left_out > 0 {
-        findings.push(Finding {
-            code: Code::MoreFindings,
-            message_file: None,
-            text: format!("and {left_out} more"),
-        });
-    }
-    ArchiveReport {
-        logs: head.logs,
-        signatures_valid: body.valid,
-        findings,
-        notes,
-    }
-}
-
-fn chain_findings(
-    signed: &BTreeSet<SerialNumber>,
-    signers: &Signers,
-    options: &Options<'_>,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (serial, signer) in signed
-        .iter()
-        .filter_map(|serial| Some((serial, signers.0.get(serial)?)))
-    {
-        let found = match &signer.chain.end {
-            ChainEnd::Trusted => continue,
-            ChainEnd::Broken(subject) => {
-                let text = format!("the issuer of {subject} is not here, or did not sign it");
-                (Code::ChainBroken, text)
-            }
-            ChainEnd::SelfSigned(_) if options.roots.is_empty() => continue,
-            ChainEnd::SelfSigned(subject) => {
-                let text = format!("the chain of {serial} ends at {subject}, which is not trusted");
-                (Code::ChainUntrusted, text)
-            }
-        };
-        findings.push(Finding {
-            code: found.0,
-            message_file: None,
-            text: found.1,
-        });
-    }
-    findings
-}
-
-fn notes_of(head: &Head, body: &Body, signers: &Signers) -> Vec<Note> {
-    let mut notes = Vec::new();
-    if head.logs == 0 {
-        notes.push(Note::new(NoteCode::NoMessages, "there is no log message"));
-    }
-    if head.repacked {
-        let text = "folders, or names that begin with ./, come from packing it again";
-        notes.push(Note::new(NoteCode::Repacked, text));
-    }
-    for name in &head.ca_names {
-        let text = format!("the CA certificate {name} is not named by the hash of its key");
-        notes.push(Note::new(NoteCode::CaName, text));
-    }
-    let known: Vec<_> = body
-        .signers
-        .iter()
-        .filter_map(|serial| signers.0.get(serial))
-        .collect();
-    for signer in &known {
-        if let ChainEnd::SelfSigned(subject) = &signer.chain.end {
-            let text = format!("the chain ends at {subject}; compare it with a root you trust");
-            notes.push(Note::new(NoteCode::ChainUnanchored, text));
-        }
-    }
-    if !known.is_empty() {
-        let text = "nothing is known about revoked certificates";
-        notes.push(Note::new(NoteCode::RevocationUnknown, text));
-    }
-    if body.signers.len() > 1 {
-        let text = format!("{} signers", body.signers.len());
-        notes.push(Note::new(NoteCode::SeveralSigners, text));
-    }
-    for (tolerated, count) in &body.tolerated {
-        let text = format!("{count} messages: {}", tolerated_text(*tolerated));
-        notes.push(Note::new(NoteCode::Tolerated, text));
-    }
-    if !body.unknown_events.is_empty() {
-        let names: Vec<_> = body.unknown_events.iter().map(String::as_str).collect();
-        let text = format!("events the guideline does not know: {}", names.join(", "));
-        notes.push(Note::new(NoteCode::UnknownEvents, text));
-    }
-    notes
-}
-
-const fn tolerated_text(tolerated: Tolerated) -> &'static str {
-    match tolerated {
-        Tolerated::IndefiniteLength => "processData in indefinite length",
+const fn deviation_text(deviation: Tolerated) -> &'static str {
+    match deviation {
+        Tolerated::IndefiniteLength => "processData in indefinite length with one part or none",
         Tolerated::MissingProcessType => "no processType",
-        Tolerated::TrailingEventData => "bytes after the fields of an event",
-        Tolerated::NotMinimal => "a number or length that is not minimal",
+        Tolerated::TrailingEventData => "bytes after the fields of a system event",
+        Tolerated::NotMinimal => "a number or a length not in its shortest form",
         Tolerated::DerSignature => "a signature in DER form",
-        Tolerated::ConstructedProcessData => "processData in constructed form",
-        Tolerated::NotPrintable => "text outside PrintableString",
+        Tolerated::ConstructedProcessData => "processData in parts, but of definite length",
+        Tolerated::NotPrintable => "characters outside PrintableString",
     }
+}
+
+/// Looks up the names of entries.
+fn names_of(
+    archive: impl Read + Seek,
+    entries: &BTreeSet<u32>,
+) -> io::Result<BTreeMap<u32, String>> {
+    let mut names = BTreeMap::new();
+    if entries.is_empty() {
+        return Ok(names);
+    }
+    let mut tar = TarReader::new(archive)?;
+    while let Step::Entry(entry) = tar.step()? {
+        if entries.contains(&entry.number) {
+            names.insert(entry.number, entry.name);
+        }
+    }
+    Ok(names)
+}
+
+/// The `.log` files among the entries.
+pub(super) fn is_log(kind: EntryKind, name: &str) -> bool {
+    kind == EntryKind::File && file_kind(local_name(name)) == FileKind::Log
 }

@@ -1,194 +1,269 @@
-//! One log message, as far as it can be checked alone.
+//! One log message by itself: bytes, name, algorithm, signature.
 
-use super::certificates::Certificate;
-use super::chain::Chain;
-use super::report::{Code, Finding};
+use super::codes::FindingCode;
+use super::key::{PublicKey, Verdict};
+use super::report::{Findings, Quoted};
+use super::sequence::{Indexed, Kind, NO_TIME};
 use crate::asn1::{
-    LogFileName, ReadEvent, ReadKind, ReadLogMessage, Tolerated, TransactionPhase, read,
+    LogFileName, LogTime, ReadEvent, ReadKind, ReadLogMessage, Tolerated, TransactionPhase, read,
 };
-use crate::terms::SerialNumber;
-use std::collections::HashMap;
+use crate::terms::{LogFormat, SerialNumber};
+use std::collections::{BTreeMap, HashMap};
 
-/// Who may have signed.
-#[derive(Default)]
-pub(super) struct Signers(pub HashMap<SerialNumber, Signer>);
+/// Names of unknown events that are remembered.
+const UNKNOWN_EVENTS_MAX: usize = 20;
 
-/// A key with its place among all signers, and its chain.
-pub(super) struct Signer {
-    pub number: u32,
-    pub certificate: Certificate,
-    pub chain: Chain,
-}
+/// The keys whose certificates are in the archive.
+pub(super) type Keys<'a> = BTreeMap<SerialNumber, &'a PublicKey>;
 
-/// What remains of a message: enough to check the sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct IndexEntry {
-    pub signer: u32,
-    pub counter: u64,
-    /// Unix seconds; `None` when it is no time.
-    pub time: Option<i64>,
-    pub event: IndexEvent,
+/// A `.log` file.
+pub(super) struct LogFile {
     /// Its place in the archive.
-    pub place: u32,
+    pub(super) entry: u32,
+    /// Its name.
+    pub(super) name: String,
+    /// Its content.
+    pub(super) bytes: Vec<u8>,
 }
 
-/// The part of a message's content that the sequence needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum IndexEvent {
-    Start(u64),
-    Update(u64),
-    Finish(u64),
-    /// After it, the time may be earlier.
-    UpdateTime,
-    Other,
+/// What is left of the messages one thread has looked at.
+#[derive(Default)]
+pub(super) struct Examined {
+    /// A few bytes per message, by key.
+    pub(super) index: HashMap<SerialNumber, KeyIndex>,
+    /// What was found.
+    pub(super) findings: Findings,
+    /// Messages with a good signature.
+    pub(super) signatures_valid: u64,
+    /// How many messages deviate in a known way.
+    pub(super) deviations: BTreeMap<Tolerated, u64>,
+    /// How many messages have an additional data field.
+    pub(super) additional_data: u64,
+    /// How often unknown events occur, by name; bounded.
+    pub(super) unknown_events: BTreeMap<String, u64>,
 }
 
-/// Outcome of checking one message.
-#[derive(Debug, Default)]
-pub(super) struct CheckedMessage {
-    pub place: u32,
-    pub index: Option<IndexEntry>,
-    pub signer: Option<SerialNumber>,
-    pub signature_valid: bool,
-    pub findings: Vec<Finding>,
-    pub tolerated: Vec<Tolerated>,
-    pub unknown_event: Option<String>,
+/// The messages of one key.
+#[derive(Default)]
+pub(super) struct KeyIndex {
+    /// In no order.
+    pub(super) messages: Vec<Indexed>,
+    /// Forms of time that occur: unix time, UTCTime, GeneralizedTime.
+    pub(super) time_forms: [bool; 3],
 }
 
-/// Checks form, name, signature and validity.
-pub(super) fn check(signers: &Signers, place: u32, name: &str, bytes: &[u8]) -> CheckedMessage {
-    let mut checked = CheckedMessage {
-        place,
-        ..CheckedMessage::default()
-    };
-    let message = match read(bytes) {
-        Ok(message) => message,
-        Err(error) => {
-            checked.finds(Code::MessageUnreadable, name, error.to_string());
-            return checked;
+impl Examined {
+    /// Looks at one file.
+    pub(super) fn examine(&mut self, keys: &Keys<'_>, file: &LogFile) {
+        let message = match read(&file.bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                // Its place among the others is at best known from its name.
+                let counter = file
+                    .name
+                    .parse::<LogFileName>()
+                    .map_or(0, |name| name.signature_counter);
+                let code = FindingCode::MessageUnreadable;
+                self.findings.message(counter, file.entry, code, error);
+                return;
+            }
+        };
+        self.check_name(file, &message);
+        self.check_signature(keys, file, &message);
+        self.take_notes(&message);
+        let kind = self.kind(file, &message);
+        self.index(file, &message, kind);
+    }
+
+    fn find(
+        &mut self,
+        file: &LogFile,
+        message: &ReadLogMessage,
+        code: FindingCode,
+        text: impl std::fmt::Display,
+    ) {
+        self.findings
+            .message(message.signature_counter, file.entry, code, text);
+    }
+
+    fn check_name(&mut self, file: &LogFile, message: &ReadLogMessage) {
+        // Without a name the operation is unknown, which is told elsewhere.
+        let Some(name) = LogFileName::of_message(message) else {
+            return;
+        };
+        if !name.fits(&file.name) {
+            let right = name.to_string();
+            let text = format!("by its content the file is {}", Quoted(&right));
+            self.find(file, message, FindingCode::NameContent, text);
         }
-    };
-    checked.check_name(name, &message);
-    let signer = checked.check_signature(signers, name, &message, bytes);
-    let time = message.time.unix_seconds();
-    match (time, signer) {
-        (None, _) => {
-            let text = "its time is no time".to_owned();
-            checked.finds(Code::TimeUnreadable, name, text);
+    }
+
+    fn check_signature(&mut self, keys: &Keys<'_>, file: &LogFile, message: &ReadLogMessage) {
+        if message.algorithm.has_parameters {
+            let text = "the signature algorithm has parameters";
+            self.find(file, message, FindingCode::AlgorithmParameters, text);
         }
-        (Some(time), Some(signer)) => checked.check_validity(name, time, signer),
-        (Some(_), None) => {}
-    }
-    checked.index = Some(IndexEntry {
-        signer: signer.map_or(u32::MAX, |signer| signer.number),
-        counter: message.signature_counter,
-        time,
-        event: event(&message),
-        place,
-    });
-    checked.signer = Some(message.serial_number);
-    if let ReadKind::System {
-        event: ReadEvent::Unknown,
-        event_type,
-        ..
-    } = &message.kind
-    {
-        checked.unknown_event = Some(event_type.clone());
-    }
-    checked.tolerated = message.tolerated;
-    checked
-}
-
-fn event(message: &ReadLogMessage) -> IndexEvent {
-    match &message.kind {
-        ReadKind::Transaction {
-            operation_type,
-            transaction_number,
-            ..
-        } => match TransactionPhase::from_operation_type(operation_type) {
-            Some(TransactionPhase::Start) => IndexEvent::Start(*transaction_number),
-            Some(TransactionPhase::Update) => IndexEvent::Update(*transaction_number),
-            Some(TransactionPhase::Finish) => IndexEvent::Finish(*transaction_number),
-            None => IndexEvent::Other,
-        },
-        ReadKind::System {
-            event:
-                ReadEvent::Known {
-                    time_update: Some(_),
-                    ..
-                },
-            ..
-        } => IndexEvent::UpdateTime,
-        ReadKind::System { .. } | ReadKind::Audit { .. } => IndexEvent::Other,
-    }
-}
-
-impl CheckedMessage {
-    fn finds(&mut self, code: Code, name: &str, text: String) {
-        self.findings.push(Finding {
-            code,
-            message_file: Some(name.to_owned()),
-            text,
-        });
-    }
-
-    fn check_name(&mut self, name: &str, message: &ReadLogMessage) {
-        match LogFileName::of_message(message) {
-            Some(expected) if expected.fits(name) => {}
-            Some(expected) => match name.parse::<LogFileName>() {
-                Ok(_) => {
-                    let text = format!("its content belongs into a file named {expected}");
-                    self.finds(Code::NameMismatch, name, text);
-                }
-                Err(error) => self.finds(Code::NameUnreadable, name, error.to_string()),
-            },
-            None => {
-                let text = "its operationType is none of a transaction".to_owned();
-                self.finds(Code::MessageUnreadable, name, text);
+        let Some(key) = keys.get(&message.serial_number) else {
+            let serial_number = message.serial_number;
+            let text = format!("no certificate in the archive has the key {serial_number}");
+            self.find(file, message, FindingCode::CertificateMissing, text);
+            return;
+        };
+        let Some(algorithm) = message.algorithm.known() else {
+            let oid = &message.algorithm.oid;
+            let text = format!("the signature algorithm {oid} is not supported");
+            self.find(file, message, FindingCode::AlgorithmUnsupported, text);
+            return;
+        };
+        let signed = file.bytes.get(message.signed_range.clone());
+        let verdict = key.verdict(
+            algorithm.hash(),
+            signed.unwrap_or_default(),
+            &message.signature,
+        );
+        match verdict {
+            Verdict::Plain => self.signatures_valid = self.signatures_valid.saturating_add(1),
+            Verdict::Der => {
+                self.signatures_valid = self.signatures_valid.saturating_add(1);
+                let text = "the signature is in DER form instead of r || s";
+                self.find(file, message, FindingCode::SignatureForm, text);
+            }
+            Verdict::Invalid => {
+                let serial_number = message.serial_number;
+                let text = format!(
+                    "the key {serial_number} has not signed this content ({})",
+                    algorithm.name()
+                );
+                self.find(file, message, FindingCode::SignatureInvalid, text);
             }
         }
     }
 
-    fn check_signature<'s>(
-        &mut self,
-        signers: &'s Signers,
-        name: &str,
-        message: &ReadLogMessage,
-        bytes: &[u8],
-    ) -> Option<&'s Signer> {
-        let signer = signers.0.get(&message.serial_number);
-        let Some(algorithm) = message.algorithm.known() else {
-            let text = format!("{} may not sign log messages", message.algorithm.oid);
-            self.finds(Code::AlgorithmUnknown, name, text);
-            return signer;
-        };
-        let key = signer.and_then(|signer| signer.certificate.key.as_ref());
-        let Some(key) = key else {
-            let serial = message.serial_number;
-            let text = format!("no certificate with a usable key for the signer {serial} is here");
-            self.finds(Code::CertificateMissing, name, text);
-            return signer;
-        };
-        let signed = bytes.get(message.signed_range.clone()).unwrap_or_default();
-        let verify = if message.tolerated.contains(&Tolerated::DerSignature) {
-            super::keys::PublicKey::verifies_der
-        } else {
-            super::keys::PublicKey::verifies
-        };
-        self.signature_valid = verify(key, algorithm, signed, &message.signature);
-        if !self.signature_valid {
-            let text = "its signature does not verify: content or signature was changed";
-            self.finds(Code::SignatureInvalid, name, text.to_owned());
+    fn take_notes(&mut self, message: &ReadLogMessage) {
+        for deviation in &message.tolerated {
+            // A DER signature is judged with the signature.
+            if *deviation != Tolerated::DerSignature {
+                let count = self.deviations.entry(*deviation).or_default();
+                *count = count.saturating_add(1);
+            }
         }
-        signer
+        let has_additional_data = match &message.kind {
+            ReadKind::Transaction {
+                additional_external_data,
+                additional_internal_data,
+                ..
+            } => additional_external_data.is_some() || additional_internal_data.is_some(),
+            ReadKind::System {
+                additional_internal_data,
+                ..
+            } => additional_internal_data.is_some(),
+            ReadKind::Audit { .. } => false,
+        };
+        if has_additional_data {
+            self.additional_data = self.additional_data.saturating_add(1);
+        }
     }
 
-    fn check_validity(&mut self, name: &str, time: i64, signer: &Signer) {
-        let (first, last) = signer.chain.valid;
-        if time < first || time > last {
-            let text =
-                format!("signed at {time}, but its certificates are valid from {first} to {last}");
-            self.finds(Code::NotValidAtSigning, name, text);
+    /// What the message is among the others.
+    fn kind(&mut self, file: &LogFile, message: &ReadLogMessage) -> Kind {
+        match &message.kind {
+            ReadKind::Transaction { operation_type, .. } => {
+                let format = match message.version {
+                    3 => LogFormat::V3,
+                    _ => LogFormat::V2,
+                };
+                let phase = TransactionPhase::from_operation_type(operation_type);
+                if phase.map(|phase| phase.operation_type(format)) != Some(operation_type) {
+                    let version = message.version;
+                    let operation = Quoted(operation_type);
+                    let text = format!("{operation} is no operation of log version {version}");
+                    self.find(file, message, FindingCode::OperationType, text);
+                }
+                match phase {
+                    Some(TransactionPhase::Start) => Kind::Start,
+                    Some(TransactionPhase::Update) => Kind::Update,
+                    Some(TransactionPhase::Finish) => Kind::Finish,
+                    None => Kind::Other,
+                }
+            }
+            ReadKind::System {
+                event_type, event, ..
+            } => match event {
+                ReadEvent::Known {
+                    time_update: Some(_),
+                    ..
+                } => Kind::TimeUpdate,
+                ReadEvent::Known { .. } => Kind::Other,
+                ReadEvent::Malformed => {
+                    let text = format!("the content does not fit {}", Quoted(event_type));
+                    self.find(file, message, FindingCode::EventMalformed, text);
+                    Kind::Other
+                }
+                ReadEvent::Unknown => {
+                    self.remember_unknown_event(event_type, 1);
+                    Kind::Other
+                }
+            },
+            ReadKind::Audit { .. } => Kind::Other,
+        }
+    }
+
+    fn remember_unknown_event(&mut self, name: &str, times: u64) {
+        let name = Quoted(name).to_string();
+        let is_new = !self.unknown_events.contains_key(&name);
+        if is_new && self.unknown_events.len() >= UNKNOWN_EVENTS_MAX {
+            return;
+        }
+        let count = self.unknown_events.entry(name).or_default();
+        *count = count.saturating_add(times);
+    }
+
+    fn index(&mut self, file: &LogFile, message: &ReadLogMessage, kind: Kind) {
+        let time = message.time.unix_seconds();
+        if time.is_none() {
+            let text = "the text of the log time is no time";
+            self.find(file, message, FindingCode::TimeUnreadable, text);
+        }
+        let transaction = match &message.kind {
+            ReadKind::Transaction {
+                transaction_number, ..
+            } => *transaction_number,
+            ReadKind::System { .. } | ReadKind::Audit { .. } => 0,
+        };
+        let of_key = self.index.entry(message.serial_number).or_default();
+        let [unix, utc, generalized] = &mut of_key.time_forms;
+        match message.time {
+            LogTime::Unix(_) => *unix = true,
+            LogTime::Utc(_) => *utc = true,
+            LogTime::Generalized(_) => *generalized = true,
+        }
+        of_key.messages.push(Indexed {
+            counter: message.signature_counter,
+            time: time.unwrap_or(NO_TIME),
+            transaction,
+            entry: file.entry,
+            kind,
+        });
+    }
+
+    /// Takes in what another thread has left.
+    pub(super) fn merge(&mut self, other: Self) {
+        for (serial_number, of_key) in other.index {
+            let ours = self.index.entry(serial_number).or_default();
+            ours.messages.extend(of_key.messages);
+            for (ours, theirs) in ours.time_forms.iter_mut().zip(of_key.time_forms) {
+                *ours |= theirs;
+            }
+        }
+        self.findings.merge(other.findings);
+        self.signatures_valid = self.signatures_valid.saturating_add(other.signatures_valid);
+        for (deviation, count) in other.deviations {
+            let sum = self.deviations.entry(deviation).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        self.additional_data = self.additional_data.saturating_add(other.additional_data);
+        for (name, count) in other.unknown_events {
+            self.remember_unknown_event(&name, count);
         }
     }
 }

@@ -1,236 +1,253 @@
-//! What is told: findings, notes, and the one table of their codes.
+//! What a check says: findings, notes, figures. Findings are kept in a bounded set whose content does
+//! not depend on the order in which they were found.
 
-/// Findings kept per archive. What is so broken is broken, and memory must not grow with it.
-pub(super) const FINDINGS_MAX: usize = 10_000;
+use super::codes::{FindingCode, NoteCode};
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fmt;
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// Something was changed, is missing, or was signed by somebody else.
-    Error,
-    /// Against the guideline, but nothing speaks for manipulation.
-    Warning,
-}
+/// Findings listed for one input; beyond that only their number is told.
+pub const FINDINGS_MAX: usize = 20_000;
 
-impl Severity {
-    /// Name in the JSON report.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        }
-    }
-}
+/// Longest foreign text repeated in a finding, in characters.
+const QUOTE_LEN_MAX: usize = 200;
 
-macro_rules! codes {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $text:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl $name {
-            /// Every code there is.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// Name in reports.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)*
-                }
-            }
-        }
-    };
-}
-
-codes! {
-    /// Kinds of findings.
-    Code {
-        /// The archive ends in the middle.
-        ArchiveTruncated => "archive_truncated",
-        /// A header of the archive makes no sense.
-        ArchiveDamaged => "archive_damaged",
-        /// A file that does not belong into an export.
-        UnexpectedFile => "unexpected_file",
-        /// A file that is larger than any of its kind can be.
-        FileTooLarge => "file_too_large",
-        /// There is no info.csv.
-        InfoMissing => "info_missing",
-        /// A certificate cannot be read.
-        CertificateUnreadable => "certificate_unreadable",
-        /// A certificate is named by another key than its own.
-        CertificateNameMismatch => "certificate_name_mismatch",
-        /// A certificate of a signer does not lead to a root.
-        ChainBroken => "chain_broken",
-        /// A chain does not end at a trusted root.
-        ChainUntrusted => "chain_untrusted",
-        /// A message cannot be read.
-        MessageUnreadable => "message_unreadable",
-        /// The name of a file is not the name of a message.
-        NameUnreadable => "name_unreadable",
-        /// Name and content of a message differ.
-        NameMismatch => "name_mismatch",
-        /// The certificate of a message's signer is missing.
-        CertificateMissing => "certificate_missing",
-        /// The signature algorithm is none that may sign messages.
-        AlgorithmUnknown => "algorithm_unknown",
-        /// A signature does not verify.
-        SignatureInvalid => "signature_invalid",
-        /// A certificate of the chain was not valid when the message was signed.
-        NotValidAtSigning => "not_valid_at_signing",
-        /// The time of a message is no time.
-        TimeUnreadable => "time_unreadable",
-        /// A signature counter is missing inside the archive.
-        CounterMissing => "counter_missing",
-        /// Two messages have the same signature counter.
-        CounterDuplicate => "counter_duplicate",
-        /// The time goes back without a correction of the clock.
-        TimeBackwards => "time_backwards",
-        /// A transaction starts twice.
-        TransactionStart => "transaction_start",
-        /// A transaction goes on without a start, or after its end.
-        TransactionOrder => "transaction_order",
-        /// The text is no receipt code.
-        QrUnreadable => "qr_unreadable",
-        /// The public key of a receipt code is none.
-        QrKeyInvalid => "qr_key_invalid",
-        /// There are more findings than are told.
-        MoreFindings => "more_findings",
-    }
-}
-
-impl Code {
-    /// How bad it is.
-    pub const fn severity(self) -> Severity {
-        match self {
-            Self::UnexpectedFile
-            | Self::InfoMissing
-            | Self::CertificateUnreadable
-            | Self::CertificateNameMismatch => Severity::Warning,
-            Self::ArchiveTruncated
-            | Self::ArchiveDamaged
-            | Self::FileTooLarge
-            | Self::ChainBroken
-            | Self::ChainUntrusted
-            | Self::MessageUnreadable
-            | Self::NameUnreadable
-            | Self::NameMismatch
-            | Self::CertificateMissing
-            | Self::AlgorithmUnknown
-            | Self::SignatureInvalid
-            | Self::NotValidAtSigning
-            | Self::TimeUnreadable
-            | Self::CounterMissing
-            | Self::CounterDuplicate
-            | Self::TimeBackwards
-            | Self::TransactionStart
-            | Self::TransactionOrder
-            | Self::QrUnreadable
-            | Self::QrKeyInvalid
-            | Self::MoreFindings => Severity::Error,
-        }
-    }
-}
-
-codes! {
-    /// Kinds of notes: worth knowing, nothing wrong.
-    NoteCode {
-        /// There is no message.
-        NoMessages => "no_messages",
-        /// The first signature counter is later than 2.
-        LateStart => "late_start",
-        /// Signature counters are missing, as filters make them.
-        CountersLeftOut => "counters_left_out",
-        /// Transactions go on whose start is not here.
-        StartNotHere => "start_not_here",
-        /// Transactions are open.
-        OpenTransactions => "open_transactions",
-        /// Transaction numbers that never started.
-        NumbersUnused => "numbers_unused",
-        /// Chain without a trusted root to compare with.
-        ChainUnanchored => "chain_unanchored",
-        /// Nothing is known about revocation.
-        RevocationUnknown => "revocation_unknown",
-        /// Deviations from the guideline that devices in the field have.
-        Tolerated => "tolerated",
-        /// Events that the guideline does not know.
-        UnknownEvents => "unknown_events",
-        /// Signed by more than one key.
-        SeveralSigners => "several_signers",
-        /// The archive was packed again: names begin with `./`, folders.
-        Repacked => "repacked",
-        /// A certificate of a CA is named by another key than its own.
-        CaName => "ca_name",
-        /// The processData of a receipt code does not follow its grammar.
-        ProcessDataForm => "process_data_form",
-        /// The start time of a receipt code is covered by no signature in it.
-        StartNotSigned => "start_not_signed",
-        /// The signature of a receipt code is written as DER.
-        DerSignature => "der_signature",
-    }
-}
-
-/// Something is wrong.
+/// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What kind.
-    pub code: Code,
-    /// The file it is about, as named in the archive; `None` for the archive as a whole.
+    pub code: FindingCode,
+    /// Name of the file within the archive, where it is about one.
     pub message_file: Option<String>,
-    /// For people: what was expected and what was found.
+    /// The cause, one line.
     pub text: String,
 }
 
-/// Worth knowing.
+/// Something worth knowing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// What kind.
     pub code: NoteCode,
-    /// For people.
+    /// One line.
     pub text: String,
 }
 
-impl Note {
-    pub(super) fn new(code: NoteCode, text: impl Into<String>) -> Self {
-        Self {
-            code,
-            text: text.into(),
-        }
-    }
-}
-
-/// What was found out about an archive.
+/// What the check of one archive gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArchiveReport {
-    /// Log messages in it, readable or not.
+    /// `.log` files in the archive.
     pub logs: u64,
-    /// Those whose signature verifies under a certificate of the archive.
+    /// Messages whose signature is good under a certificate in the archive.
     pub signatures_valid: u64,
-    /// In the order of the archive; what only all messages show comes last.
+    /// Serial numbers of the keys that signed, with the first and last signature counter, and how many
+    /// messages carry it.
+    pub keys: Vec<KeySummary>,
+    /// Archive first, then by signature counter.
     pub findings: Vec<Finding>,
-    /// In a fixed order.
+    /// In the order of their codes.
     pub notes: Vec<Note>,
 }
 
-/// What was found out about a receipt code.
+/// The messages of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySummary {
+    /// serialNumber of its messages.
+    pub serial_number: crate::terms::SerialNumber,
+    /// Smallest signature counter.
+    pub counter_first: u64,
+    /// Greatest signature counter.
+    pub counter_last: u64,
+    /// Number of messages.
+    pub logs: u64,
+}
+
+/// What the check of one QR code gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QrReport {
-    /// Whether the signature verifies.
+    /// Whether the signature is one of the key in the code over the contents of the code.
     pub signature_valid: bool,
     /// What is wrong.
     pub findings: Vec<Finding>,
-    /// Worth knowing.
+    /// What is worth knowing.
     pub notes: Vec<Note>,
 }
 
-/// The input cannot be read at all.
-#[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
-    /// The file cannot be opened or read.
-    #[error("the file cannot be read")]
-    File(#[source] std::io::Error),
-    /// Its beginning is not that of a TAR archive.
-    #[error("this is no TAR archive: {0}")]
-    NotTar(&'static str),
+/// Foreign text, fit to be shown on a terminal: one line, bounded, no control characters.
+pub(super) struct Quoted<'a>(pub(super) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        for character in self.0.chars().take(QUOTE_LEN_MAX) {
+            // Format characters that turn the direction of text could hide what stands there.
+            let turns = matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            if character.is_control() || turns {
+                write!(f, "\\u{{{:x}}}", u32::from(character))?;
+            } else {
+                f.write_char(character)?;
+            }
+        }
+        if self.0.chars().nth(QUOTE_LEN_MAX).is_some() {
+            f.write_str("…")?;
+        }
+        Ok(())
+    }
+}
+
+/// Which file a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    /// The archive as a whole.
+    Archive,
+    /// The file with this name.
+    File(String),
+    /// The entry with this number; its name is looked up at the end.
+    Entry(u32),
+}
+
+/// Where a finding belongs in the list: archive first (counter 0), then by counter, then by place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Placed {
+    counter: u64,
+    entry: u32,
+    code: FindingCode,
+    text: String,
+    about: About,
+}
+
+/// The first [`FINDINGS_MAX`] findings in the order of the list, whatever the order of arrival, and the
+/// number of all.
+#[derive(Default)]
+pub(super) struct Findings {
+    kept: BinaryHeap<Placed>,
+    counts: BTreeMap<FindingCode, u64>,
+}
+
+impl Findings {
+    /// A finding about the archive or one of its certificates.
+    pub(super) fn archive(&mut self, code: FindingCode, about: About, text: impl fmt::Display) {
+        let entry = match about {
+            About::Entry(entry) => entry,
+            About::Archive | About::File(_) => 0,
+        };
+        self.put(0, entry, code, about, text);
+    }
+
+    /// A finding about the message with this signature counter in this entry.
+    pub(super) fn message(
+        &mut self,
+        counter: u64,
+        entry: u32,
+        code: FindingCode,
+        text: impl fmt::Display,
+    ) {
+        self.put(counter, entry, code, About::Entry(entry), text);
+    }
+
+    /// A finding about a place between messages.
+    pub(super) fn between(&mut self, counter: u64, code: FindingCode, text: impl fmt::Display) {
+        self.put(counter, 0, code, About::Archive, text);
+    }
+
+    fn put(
+        &mut self,
+        counter: u64,
+        entry: u32,
+        code: FindingCode,
+        about: About,
+        text: impl fmt::Display,
+    ) {
+        let count = self.counts.entry(code).or_default();
+        *count = count.saturating_add(1);
+        self.keep(Placed {
+            counter,
+            entry,
+            code,
+            text: text.to_string(),
+            about,
+        });
+    }
+
+    fn keep(&mut self, placed: Placed) {
+        self.kept.push(placed);
+        if self.kept.len() > FINDINGS_MAX {
+            self.kept.pop();
+        }
+    }
+
+    /// Takes in what another thread found.
+    pub(super) fn merge(&mut self, other: Self) {
+        for (code, count) in other.counts {
+            let sum = self.counts.entry(code).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        for placed in other.kept {
+            self.keep(placed);
+        }
+    }
+
+    /// Entries whose names are needed.
+    pub(super) fn entries(&self) -> std::collections::BTreeSet<u32> {
+        self.kept
+            .iter()
+            .filter_map(|placed| match placed.about {
+                About::Entry(entry) => Some(entry),
+                About::Archive | About::File(_) => None,
+            })
+            .collect()
+    }
+
+    /// The list, with the names of entries.
+    pub(super) fn into_list(self, names: &BTreeMap<u32, String>) -> Vec<Finding> {
+        let mut left_out = self.counts;
+        let mut list: Vec<Finding> = self
+            .kept
+            .into_sorted_vec()
+            .into_iter()
+            .map(|placed| {
+                if let Some(count) = left_out.get_mut(&placed.code) {
+                    *count = count.saturating_sub(1);
+                }
+                Finding {
+                    code: placed.code,
+                    message_file: match placed.about {
+                        About::Archive => None,
+                        About::File(name) => Some(name),
+                        About::Entry(entry) => names.get(&entry).cloned(),
+                    },
+                    text: placed.text,
+                }
+            })
+            .collect();
+        for (code, count) in left_out.into_iter().filter(|(_, count)| *count > 0) {
+            list.push(Finding {
+                code: FindingCode::FindingsCut,
+                message_file: None,
+                text: format!("{count} more of {}", code.code()),
+            });
+        }
+        list
+    }
+}
+
+/// Numbers as ranges: `2, 5-9`. At most [`RANGES_MAX`] of them are written out.
+pub(super) struct Ranges<'a>(pub(super) &'a [(u64, u64)]);
+
+/// Ranges written out in one note.
+const RANGES_MAX: usize = 20;
+
+impl fmt::Display for Ranges<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (first, last)) in self.0.iter().take(RANGES_MAX).enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            if first == last {
+                write!(f, "{comma}{first}")?;
+            } else {
+                write!(f, "{comma}{first}-{last}")?;
+            }
+        }
+        match self.0.len().checked_sub(RANGES_MAX) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, " and {more} more ranges"),
+        }
+    }
 }

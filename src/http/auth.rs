@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
 use subtle::ConstantTimeEq as _;
 
 /// A token that lives shorter than this is not handed out again, in seconds.
@@ -44,6 +45,10 @@ async fn log_in_by_key(
     now: SeTime,
 ) -> Result<(Session, ApiKey), Problem> {
     let wanted = key.to_owned();
+    // No key has one of these, and some databases do not take them.
+    if wanted.contains(char::is_control) {
+        return Err(Problem::unauthorized(INVALID));
+    }
     let row = desk.ask(move |store| store.api_key(&wanted)).await?;
     let given: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
     let row = row.filter(|row| {
@@ -55,10 +60,19 @@ async fn log_in_by_key(
     let for_key = row.clone();
     let session = desk
         .ask(move |store| {
-            let live = store.live_session(&for_key.key, now)?;
-            let worth_it =
-                |session: &Session| seconds_until(session.access_expires, now) > LIFE_LEFT_S_MIN;
-            if let Some(session) = live.filter(worth_it) {
+            let live = || {
+                let session = store.live_session(&for_key.key, now);
+                session.map(|session| {
+                    session.filter(|session| {
+                        seconds_until(session.access_expires, now) > LIFE_LEFT_S_MIN
+                    })
+                })
+            };
+            if let Some(session) = live()? {
+                return Ok(session);
+            }
+            let _making = own.making.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(session) = live()? {
                 return Ok(session);
             }
             store.forget_expired_sessions(now)?;
@@ -79,17 +93,19 @@ async fn refresh(
     let token = token.to_owned();
     let found = desk
         .ask(move |store| {
-            let Some(bearer) = own.tokens.read(&token, TokenType::Refresh, now)? else {
-                return Ok(None);
-            };
-            renew(&own, store, &bearer, now)
+            let now_ms = own.door.clock.monotonic_ms();
+            own.tokens.learn_secret_of(&token, now_ms)?;
+            match own.tokens.read(&token, TokenType::Refresh, now) {
+                Some(bearer) => renew(&own, store, &bearer, now),
+                None => Ok(None),
+            }
         })
         .await?;
     found.ok_or_else(|| Problem::unauthorized(INVALID))
 }
 
-/// New tokens for a session that is not over. Only its latest refresh token is taken, but the access
-/// tokens of before live to their end.
+/// New tokens for a session that is not over. Every refresh token of it is taken until it expires:
+/// all tills with one API key share a session, and a refresh by one must not lock the others out.
 fn renew(
     desk: &Desk,
     store: &Store,
@@ -97,11 +113,7 @@ fn renew(
     now: SeTime,
 ) -> Result<Option<(Session, ApiKey)>, crate::ledger::LedgerError> {
     let known = store.session(bearer.caller.session)?;
-    let latest = known.filter(|session| {
-        session.api_key == bearer.api_key
-            && session.refresh_expires.unix_seconds() == bearer.expires
-    });
-    let Some(session) = latest else {
+    let Some(session) = known.filter(|session| session.api_key == bearer.api_key) else {
         return Ok(None);
     };
     let key = store.api_key(&session.api_key)?;
@@ -195,7 +207,13 @@ fn bearer_token(header: &str) -> Option<&str> {
 async fn authorize(desk: web::Data<Desk>, token: String) -> Result<Caller, Problem> {
     let (now, now_ms) = (desk.door.clock.now(), desk.door.clock.monotonic_ms());
     let own = desk.clone();
-    let bearer = desk.read_access_token(&token, now)?;
+    let text = Arc::<str>::from(token);
+    if !own.tokens.knows_secret_of(&text) {
+        let (own, text) = (desk.clone(), Arc::clone(&text));
+        desk.ask(move |_| own.tokens.learn_secret_of(&text, now_ms))
+            .await?;
+    }
+    let bearer = own.tokens.read(&text, TokenType::Bearer, now);
     let bearer = bearer.ok_or_else(|| Problem::unauthorized("could not parse jwt"))?;
     let works = match own.tokens.key_known(&bearer.api_key, now_ms) {
         Some(works) => works,
@@ -209,12 +227,5 @@ async fn authorize(desk: web::Data<Desk>, token: String) -> Result<Caller, Probl
         Ok(bearer.caller)
     } else {
         Err(Problem::unauthorized("the API key was revoked"))
-    }
-}
-
-impl Desk {
-    /// Blocks only for a token with a secret this node has never seen, which is once per secret.
-    fn read_access_token(&self, token: &str, now: SeTime) -> Result<Option<TokenBearer>, Problem> {
-        Ok(self.tokens.read(token, TokenType::Bearer, now)?)
     }
 }

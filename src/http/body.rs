@@ -10,6 +10,11 @@ use serde_json::Value;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A client has this long to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A body of JSON, whatever its content type says. Nothing at all and PHP's `[]` are an empty object.
 pub(super) struct JsonBody(pub Value);
@@ -31,21 +36,28 @@ impl FromRequest for JsonBody {
         let max = desk.map_or(0, |desk| desk.door.settings.body_len_max);
         let mut payload = payload.take();
         Box::pin(async move {
-            let mut bytes = Vec::new();
-            while let Some(chunk) = payload.next().await {
-                let chunk = chunk.map_err(|_| Problem::invalid("body broke off"))?;
-                if bytes.len() + chunk.len() > max {
-                    return Err(Problem::new(
-                        StatusCode::PAYLOAD_TOO_LARGE,
-                        "E_PAYLOAD_TOO_LARGE",
-                        "body is larger than 1 MB",
-                    ));
-                }
-                bytes.extend_from_slice(&chunk);
-            }
-            parse(&bytes).map(Self)
+            let bytes = timeout(BODY_TIMEOUT, read(&mut payload, max)).await;
+            let bytes = bytes.map_err(|_| Problem::invalid("body did not come in time"))?;
+            parse(&bytes?).map(Self)
         })
     }
+}
+
+async fn read(payload: &mut Payload, max: usize) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Problem::invalid("body broke off"))?;
+        if bytes.len() + chunk.len() > max {
+            return Err(Problem {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                code: None,
+                message: "body is larger than 1 MB".to_owned(),
+                retry_after_s: None,
+            });
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Problem> {

@@ -1,5 +1,6 @@
 //! What every handler works with, and the two ways out of the async world.
 
+use super::health::Health;
 use super::problem::Problem;
 use super::tokens::Tokens;
 use crate::ledger::{LedgerError, SealingKey, Store, TssRow};
@@ -7,7 +8,7 @@ use crate::signing::Submit;
 use crate::sma::{self, Caller, Command, Outcome};
 use crate::terms::{Clock, Entropy, LogFormat, TssId};
 use actix_web::rt::task::spawn_blocking;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, oneshot};
 
 /// Settings of the door.
@@ -57,8 +58,12 @@ pub struct Door {
 pub struct Desk {
     pub(super) door: Door,
     pub(super) tokens: Tokens,
+    pub(super) health: Health,
+    /// Held while a login without a live session, or an export, is looked for and then made, so that
+    /// two calls of this node at the same time do not both make one.
+    pub(super) making: Mutex<()>,
     /// Slow hashes at a time; more would only take the cores from the signers.
-    hashing: Semaphore,
+    hashing: Arc<Semaphore>,
 }
 
 impl Desk {
@@ -68,7 +73,9 @@ impl Desk {
         Ok(Self {
             door,
             tokens,
-            hashing: Semaphore::new(cores),
+            health: Health::default(),
+            making: Mutex::default(),
+            hashing: Arc::new(Semaphore::new(cores)),
         })
     }
 
@@ -108,8 +115,13 @@ impl Desk {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let _permit = self.hashing.acquire().await;
-        let result = spawn_blocking(work).await;
+        let permit = Arc::clone(&self.hashing).acquire_owned().await;
+        // The permit goes along: work whose client has gone still takes its core.
+        let result = spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        })
+        .await;
         result.map_err(|error| Problem::internal(&error))
     }
 

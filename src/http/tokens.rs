@@ -10,6 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use zeroize::Zeroizing;
 
 /// How long a node believes what it read about an API key, in milliseconds: a revoked key stops within
 /// twice this time.
@@ -19,6 +20,12 @@ const KEY_FRESH_MS: u64 = 500;
 const KEYS_KNOWN_MAX: usize = 10_000;
 
 const SECRET_LEN: usize = 32;
+
+/// Shortest time between two looks for new secrets, in milliseconds: anybody can send tokens with
+/// unknown ones.
+const LOOK_AGAIN_MS: u64 = 1000;
+
+type Secret = Arc<Zeroizing<Vec<u8>>>;
 
 /// What a token says. Everything but `sid` and `typ` is for the client's eyes.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -51,7 +58,9 @@ pub(super) struct TokenPair {
 pub(super) struct Tokens {
     store: Store,
     sealing: Arc<crate::ledger::SealingKey>,
-    secrets: RwLock<HashMap<String, Vec<u8>>>,
+    secrets: RwLock<HashMap<String, Secret>>,
+    /// When the secrets were last read because of a token with an unknown one.
+    looked_at_ms: Mutex<Option<u64>>,
     newest: String,
     keys: Mutex<HashMap<String, KnownKey>>,
 }
@@ -74,6 +83,7 @@ impl Tokens {
             store: door.store.clone(),
             sealing: Arc::clone(&door.sealing),
             secrets: RwLock::default(),
+            looked_at_ms: Mutex::default(),
             newest: newest.unwrap_or_default(),
             keys: Mutex::default(),
         };
@@ -85,7 +95,7 @@ impl Tokens {
         let mut opened = HashMap::new();
         for secret in stored {
             let bytes = self.sealing.open(&context(&secret.id), &secret.sealed)?;
-            opened.insert(secret.id, bytes.to_vec());
+            opened.insert(secret.id, Arc::new(bytes));
         }
         *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = opened;
         Ok(())
@@ -96,23 +106,40 @@ impl Tokens {
         &self.newest
     }
 
-    fn secret(&self, id: &str) -> Option<Vec<u8>> {
+    fn secret(&self, id: &str) -> Option<Secret> {
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
         secrets.get(id).cloned()
     }
 
-    /// The secret with this id, read anew when another node may have made it. Blocks.
-    fn secret_anew(&self, id: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-        if let Some(known) = self.secret(id) {
-            return Ok(Some(known));
+    /// Whether the secret that a token names is known. Never blocks.
+    pub fn knows_secret_of(&self, token: &str) -> bool {
+        secret_id(token).is_some_and(|id| self.secret(&id).is_some())
+    }
+
+    /// Looks for the secret that a token names, should another node have made it. Blocks.
+    pub fn learn_secret_of(&self, token: &str, now_ms: u64) -> Result<(), LedgerError> {
+        if secret_id(token).is_none() || self.knows_secret_of(token) {
+            return Ok(());
         }
-        self.load(self.store.token_secrets()?)?;
-        Ok(self.secret(id))
+        let mut looked_at_ms = self
+            .looked_at_ms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if looked_at_ms.is_some_and(|then| now_ms.saturating_sub(then) < LOOK_AGAIN_MS) {
+            return Ok(());
+        }
+        *looked_at_ms = Some(now_ms);
+        self.load(self.store.token_secrets()?)
     }
 
     /// The tokens of a session; always the same for the same session. Blocks.
     pub fn pair(&self, session: &Session, key: &ApiKey) -> Result<TokenPair, Problem> {
-        let secret = self.secret_anew(&session.secret_id)?;
+        let mut secret = self.secret(&session.secret_id);
+        if secret.is_none() {
+            // Another node has made it.
+            self.load(self.store.token_secrets()?)?;
+            secret = self.secret(&session.secret_id);
+        }
         let secret = secret.ok_or_else(|| {
             let gone = "the secret of a session is gone".to_owned();
             Problem::internal(&LedgerError::Damaged(gone))
@@ -142,36 +169,20 @@ impl Tokens {
         })
     }
 
-    /// Reads a token of this type that has not expired. `None`: not one of ours. May block.
-    pub fn read(
-        &self,
-        token: &str,
-        typ: TokenType,
-        now: SeTime,
-    ) -> Result<Option<TokenBearer>, LedgerError> {
-        let id = jsonwebtoken::decode_header(token)
-            .ok()
-            .and_then(|header| header.kid);
-        let Some(id) = id else {
-            return Ok(None);
-        };
-        let Some(secret) = self.secret_anew(&id)? else {
-            return Ok(None);
-        };
+    /// Reads a token of this type that has not expired. `None`: not one of ours. Never blocks.
+    pub fn read(&self, token: &str, typ: TokenType, now: SeTime) -> Option<TokenBearer> {
+        let secret = self.secret(&secret_id(token)?)?;
         let mut rules = Validation::new(Algorithm::HS256);
         // The clock of this node decides below, not the machine's.
         rules.validate_exp = false;
         rules.set_issuer(&["siegel"]);
         let claims =
             jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(&secret), &rules);
-        let Ok(data) = claims else {
-            return Ok(None);
-        };
-        let claims = data.claims;
+        let claims = claims.ok()?.claims;
         if claims.typ != typ || claims.exp <= now.unix_seconds() {
-            return Ok(None);
+            return None;
         }
-        Ok(claims.bearer())
+        claims.bearer()
     }
 
     /// Whether an API key may be used now; believes itself for [`KEY_FRESH_MS`]. Blocks otherwise.
@@ -208,7 +219,6 @@ impl Tokens {
 pub(super) struct TokenBearer {
     pub caller: Caller,
     pub api_key: String,
-    pub expires: i64,
 }
 
 impl Claims {
@@ -223,9 +233,13 @@ impl Claims {
                 session,
             },
             api_key: self.sub,
-            expires: self.exp,
         })
     }
+}
+
+/// Id of the secret that a token says it was signed with.
+fn secret_id(token: &str) -> Option<String> {
+    jsonwebtoken::decode_header(token).ok()?.kid
 }
 
 fn context(id: &str) -> String {
@@ -236,11 +250,11 @@ fn add_secret(door: &Door) -> Result<(), LedgerError> {
     let mut id = [0; 8];
     door.entropy.fill(&mut id);
     let id = hex::encode(id);
-    let mut secret = [0; SECRET_LEN];
-    door.entropy.fill(&mut secret);
+    let mut secret = Zeroizing::new([0; SECRET_LEN]);
+    door.entropy.fill(secret.as_mut_slice());
     let sealed = door
         .sealing
-        .seal(&context(&id), &secret, door.entropy.as_ref())?;
+        .seal(&context(&id), secret.as_slice(), door.entropy.as_ref())?;
     door.store.add_token_secret(&TokenSecret {
         id,
         sealed,

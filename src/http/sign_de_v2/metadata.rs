@@ -43,6 +43,10 @@ pub fn patch(value: &Value, place: &str) -> Result<MetadataPatch, Malformed> {
             let problem = "should NOT be longer than 500 characters";
             return Err(Malformed::field(place, key, problem));
         }
+        // Not every database can keep this character in text.
+        if key.contains('\0') || text.as_ref().is_some_and(|text| text.contains('\0')) {
+            return Err(Malformed::text(&format!("{place} should hold no U+0000")));
+        }
         patch.insert(key.clone(), text.filter(|text| !text.is_empty()));
     }
     Ok(patch)

@@ -11,17 +11,16 @@ use crate::http::door::Desk;
 use crate::http::problem::Problem;
 use crate::ledger::{ExportRow, ExportState, LedgerError, Store, TransactionLookup, TssRow};
 use crate::sma::{Caller, Metadata, TransactionRef, TssState};
-use crate::terms::{ExportId, ExportRequest, TssId};
+use crate::terms::{ExportId, ExportRequest, SeTime, TssId};
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::rt::task::spawn_blocking;
+use actix_web::{Error, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
+use std::sync::PoisonError;
 
 type Answer = Result<HttpResponse, Problem>;
-
-/// Pieces of an archive that wait for a slow reader.
-const PIECES_WAITING_MAX: usize = 2;
 
 /// Clients come back after this time for an export that is not complete, in seconds.
 const NOT_COMPLETED_RETRY_S: u32 = 60;
@@ -57,8 +56,12 @@ async fn trigger(
     let row = desk.tss(&caller, tss).await?;
     require_exportable(&row)?;
     let running_max = desk.door.settings.exports_running_max;
+    let own = desk.clone();
     let added = desk
-        .ask(move |store| add(store, &row, wish, running_max))
+        .ask(move |store| {
+            let _making = own.making.lock().unwrap_or_else(PoisonError::into_inner);
+            add(store, &row, wish, running_max)
+        })
         .await??;
     (desk.door.export_requested)();
     Ok(HttpResponse::Ok().json(export(&added, caller.environment)))
@@ -159,24 +162,37 @@ async fn cancel(
     Authorized(caller): Authorized,
     request: HttpRequest,
 ) -> Answer {
-    let (_, _, row) = find(&desk, &caller, &request).await?;
-    let from = row.state;
-    let cancelled = ExportRow {
-        state: ExportState::Cancelled,
-        time_end: Some(desk.door.clock.now()),
-        ..row
-    };
-    let running = from == ExportState::Pending || from == ExportState::Working;
-    let changed = cancelled.clone();
-    let done = running
-        && desk
-            .ask(move |store| store.update_export(from, &changed))
-            .await?;
-    if !done {
-        let message = "the export is not running any more";
-        return Err(Problem::bad("E_CANCEL_EXPORT", message));
-    }
+    let (tss, id, _) = find(&desk, &caller, &request).await?;
+    let now = desk.door.clock.now();
+    let cancelled = desk.ask(move |store| end(store, tss, id, now)).await?;
+    let cancelled = cancelled
+        .ok_or_else(|| Problem::bad("E_CANCEL_EXPORT", "the export is not running any more"))?;
     Ok(HttpResponse::Ok().json(export(&cancelled, caller.environment)))
+}
+
+/// The export, cancelled, unless it had ended before. A worker may take it up meanwhile, which happens
+/// once at most; a node that ended may put it back.
+fn end(
+    store: &Store,
+    tss: TssId,
+    id: ExportId,
+    now: SeTime,
+) -> Result<Option<ExportRow>, LedgerError> {
+    while let Some(row) = store.export(tss, id)? {
+        let from = row.state;
+        if from != ExportState::Pending && from != ExportState::Working {
+            break;
+        }
+        let cancelled = ExportRow {
+            state: ExportState::Cancelled,
+            time_end: Some(now),
+            ..row
+        };
+        if store.update_export(from, &cancelled)? {
+            return Ok(Some(cancelled));
+        }
+    }
+    Ok(None)
 }
 
 async fn file(
@@ -204,25 +220,23 @@ async fn file(
         .streaming(pieces(archive)))
 }
 
-/// The archive as a stream: read on a thread of its own, no faster than the client takes it.
-fn pieces(archive: Archive) -> impl stream::Stream<Item = Result<Bytes, actix_web::Error>> {
-    let (sender, receiver) = tokio::sync::mpsc::channel(PIECES_WAITING_MAX);
-    actix_web::rt::task::spawn_blocking(move || {
-        for piece in archive {
-            if let Err(error) = &piece {
-                tracing::error!(%error, "an export broke off");
-            }
-            if sender.blocking_send(piece).is_err() {
-                // The client has gone.
-                return;
-            }
+/// The archive as a stream: each piece is read when the client has room for it, so that a slow client
+/// holds neither thread nor memory.
+fn pieces(archive: Archive) -> impl stream::Stream<Item = Result<Bytes, Error>> {
+    stream::try_unfold(archive, |mut archive| async move {
+        let read = spawn_blocking(move || (archive.next(), archive)).await;
+        let (piece, archive) = read.map_err(|error| broken_off(&error))?;
+        match piece {
+            None => Ok(None),
+            Some(Ok(piece)) => Ok(Some((piece, archive))),
+            Some(Err(error)) => Err(broken_off(&error)),
         }
-    });
-    stream::unfold(receiver, |mut receiver| async move {
-        let piece = receiver.recv().await?;
-        let piece = piece.map_err(actix_web::error::ErrorInternalServerError);
-        Some((piece, receiver))
     })
+}
+
+/// The connection breaks off, so that nobody takes the archive for whole.
+fn broken_off(error: &dyn std::error::Error) -> Error {
+    Problem::internal(error).into()
 }
 
 async fn list_all(

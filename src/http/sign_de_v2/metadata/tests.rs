@@ -49,6 +49,9 @@ fn what_does_not_fit_is_refused_by_key_and_never_by_value() {
         refused(json!({ "k".repeat(41): "x" })),
         "body has a key longer than 40 characters"
     );
+    for zero in [json!({ "a": "\0" }), json!({ "\0": "a" })] {
+        assert_eq!(refused(zero), "body should hold no U+0000");
+    }
     let most = json!({ "ü".repeat(40): "ü".repeat(500) });
     assert_eq!(pairs(&most).len(), 1);
 }

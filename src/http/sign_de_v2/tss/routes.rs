@@ -127,7 +127,7 @@ fn update_command(body: &Value) -> Result<Command, Problem> {
 }
 
 fn description(body: &Value) -> Result<Option<String>, Problem> {
-    let Some(value) = body.get("description") else {
+    let Some(value) = body.get("description").filter(|value| !value.is_null()) else {
         return Ok(None);
     };
     let allowed = |c: char| c.is_ascii_alphanumeric() || " '()+,-./:=?".contains(c);

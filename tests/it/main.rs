@@ -8,4 +8,5 @@
 
 mod contract;
 mod hsm_cli;
+mod pki;
 mod support;

@@ -7,6 +7,7 @@
 )]
 
 mod contract;
+mod export;
 mod hsm_cli;
 mod pki;
 mod support;

@@ -19,7 +19,8 @@ const PIECE_LEN: usize = 128 * 1024;
 pub struct Archive {
     store: Store,
     row: ExportRow,
-    selection: Selection,
+    /// What is left of the selection.
+    rest: Selection,
     after: SignatureCounter,
     page: IntoIter<MessageRow>,
     page_is_last: bool,
@@ -43,7 +44,7 @@ impl Archive {
         let selection = row.selection.clone();
         let selection = selection.filter(|_| row.state == ExportState::Completed);
         Ok(Self {
-            selection: selection.ok_or(ExportError::NotComplete)?,
+            rest: selection.ok_or(ExportError::NotComplete)?,
             store,
             row,
             after: SignatureCounter::new(0),
@@ -89,9 +90,12 @@ impl Archive {
         }
         let rows = self
             .store
-            .messages(self.row.tss, &self.selection, self.after, PAGE_LEN)?;
+            .messages(self.row.tss, &self.rest, self.after, PAGE_LEN)?;
         if let Some(last) = rows.last() {
             self.after = last.signature_counter;
+            // Of two lower bounds SQLite searches by one and filters by the other; left at the first
+            // message, it would walk over everything read so far for every page.
+            self.rest.counters = self.after.value()..=*self.rest.counters.end();
         }
         self.page_is_last = u32::try_from(rows.len()).is_ok_and(|len| len < PAGE_LEN);
         self.page = rows.into_iter();

@@ -409,6 +409,19 @@ fn a_ca_at_its_end_issues_nothing_and_is_not_opened() {
 }
 
 #[test]
+fn a_kept_certificate_that_cannot_be_read_is_told_with_its_cause() {
+    let bench = Bench::new();
+    let mut known = bench.certificates.clone();
+    known[1].certificate.truncate(40);
+    let refused = TestCa::open(known, &bench.csp, &bench.clock, &bench.entropy);
+    let Err(error @ PkiError::Encoding(_)) = refused.map(drop) else {
+        panic!("a certificate cut off was opened")
+    };
+    let cause = std::error::Error::source(&error).expect("there is a cause");
+    assert!(!error.to_string().contains(&cause.to_string()));
+}
+
+#[test]
 fn the_key_of_a_new_device_has_signed_once_and_is_in_the_token() {
     let bench = Bench::new();
     let device = bench.prepare(Curve::Secp256r1);

@@ -3,20 +3,27 @@
 use super::ExportError;
 use super::info::NAME;
 use super::tar_blocks::{END, append};
-use crate::ledger::{ExportRow, ExportState, Selection, Store};
+use crate::ledger::{ExportRow, ExportState, LedgerError, MessageRow, Selection, Store};
 use crate::terms::SignatureCounter;
 use bytes::Bytes;
+use std::vec::IntoIter;
 
-/// Messages read at a time: a few hundred kilobytes.
-const PAGE_LEN: u32 = 256;
+/// Messages read at a time. Each is as long as a till may make it (up to about the body limit of the
+/// HTTP door), so this bounds the memory of a download: some 20 MiB at worst, some 20 KiB as a rule.
+const PAGE_LEN: u32 = 32;
+/// A piece ends with the file that makes it this long, in bytes.
+const PIECE_LEN: usize = 128 * 1024;
 
 /// Yields the bytes of a TAR archive; blocks on the ledger. Ends after the first error, so that what
 /// broke off has no end mark and no reader takes it for whole.
 pub struct Archive {
     store: Store,
     row: ExportRow,
-    selection: Selection,
+    /// What is left of the selection.
+    rest: Selection,
     after: SignatureCounter,
+    page: IntoIter<MessageRow>,
+    page_is_last: bool,
     found: u64,
     stage: Stage,
 }
@@ -37,10 +44,12 @@ impl Archive {
         let selection = row.selection.clone();
         let selection = selection.filter(|_| row.state == ExportState::Completed);
         Ok(Self {
-            selection: selection.ok_or(ExportError::NotComplete)?,
+            rest: selection.ok_or(ExportError::NotComplete)?,
             store,
             row,
             after: SignatureCounter::new(0),
+            page: Vec::new().into_iter(),
+            page_is_last: false,
             found: 0,
             stage: Stage::Head,
         })
@@ -56,22 +65,41 @@ impl Archive {
         Ok(out.into())
     }
 
-    fn page(&mut self) -> Result<Bytes, ExportError> {
-        let rows = self
-            .store
-            .messages(self.row.tss, &self.selection, self.after, PAGE_LEN)?;
+    /// As many messages as make a piece, and the end mark after the last one.
+    fn messages(&mut self) -> Result<Bytes, ExportError> {
         let mut out = Vec::new();
-        for row in &rows {
+        while out.len() < PIECE_LEN {
+            let Some(row) = self.next_message()? else {
+                self.require_whole()?;
+                out.extend_from_slice(&END);
+                self.stage = Stage::Ended;
+                break;
+            };
             append(&mut out, &row.file_name, &row.der, self.row.time_request)?;
-            self.after = row.signature_counter;
             self.found += 1;
         }
-        if u32::try_from(rows.len()).is_ok_and(|len| len < PAGE_LEN) {
-            self.require_whole()?;
-            out.extend_from_slice(&END);
-            self.stage = Stage::Ended;
-        }
         Ok(out.into())
+    }
+
+    fn next_message(&mut self) -> Result<Option<MessageRow>, LedgerError> {
+        if let Some(row) = self.page.next() {
+            return Ok(Some(row));
+        }
+        if self.page_is_last {
+            return Ok(None);
+        }
+        let rows = self
+            .store
+            .messages(self.row.tss, &self.rest, self.after, PAGE_LEN)?;
+        if let Some(last) = rows.last() {
+            self.after = last.signature_counter;
+            // Of two lower bounds SQLite searches by one and filters by the other; left at the first
+            // message, it would walk over everything read so far for every page.
+            self.rest.counters = self.after.value()..=*self.rest.counters.end();
+        }
+        self.page_is_last = u32::try_from(rows.len()).is_ok_and(|len| len < PAGE_LEN);
+        self.page = rows.into_iter();
+        Ok(self.page.next())
     }
 
     fn require_whole(&self) -> Result<(), ExportError> {
@@ -95,7 +123,7 @@ impl Iterator for Archive {
                 self.stage = Stage::Messages;
                 self.head()
             }
-            Stage::Messages => self.page(),
+            Stage::Messages => self.messages(),
             Stage::Ended => return None,
         };
         if piece.is_err() {

@@ -36,9 +36,6 @@ pub enum ExportError {
         /// Now.
         found: u64,
     },
-    /// Our bug: a header that cannot be written.
-    #[error("a header of an archive could not be written")]
-    Header(#[from] std::io::Error),
 }
 
 #[cfg(test)]

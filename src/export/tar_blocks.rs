@@ -66,10 +66,11 @@ fn pax_record(key: &str, value: &str) -> String {
     format!("{len} {key}={value}\n")
 }
 
-/// The characters of TR-03151-1 Appendix A, and the underscore that every file name has.
+/// The characters of TR-03151-1 Appendix A, and the underscore that every file name has. Names of
+/// folders are made of such characters too, but are no names of files.
 fn require_legal(name: &str) -> Result<(), ExportError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || " '()+-,.=_".contains(c);
-    if name.is_empty() || !name.chars().all(legal) {
+    if ["", ".", ".."].contains(&name) || !name.chars().all(legal) {
         return Err(ExportError::IllegalName(name.to_owned()));
     }
     Ok(())

@@ -1,8 +1,9 @@
 //! The worker that chooses and counts the messages of requested exports.
 
 use super::ExportError;
-use crate::ledger::{ExportRow, ExportState, LedgerError, Selection, Store};
-use crate::terms::{Bell, Clock, ExportRequest, SeTime};
+use crate::ledger::{CounterBounds, ExportRow, ExportState, LedgerError, Selection, Store};
+use crate::terms::{Bell, ClientId, Clock, ExportBounds, ExportRequest, SeTime, TransactionNumber};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -96,7 +97,8 @@ impl Worker {
     fn run(&self, bell: &Bell) {
         loop {
             if let Err(error) = self.work_off(bell) {
-                tracing::error!(%error, "exports cannot be prepared for now");
+                let cause = causes(&error);
+                tracing::error!(%error, cause, "exports cannot be prepared for now");
             }
             if !bell.wait(LOOK_EVERY) {
                 return;
@@ -126,15 +128,10 @@ impl Worker {
         };
         let mut found = None;
         if let Some(wanted) = request.bounds() {
-            let by_number = wanted.numbers.is_some();
-            found = self.store.transaction_bounds(
-                row.tss,
-                wanted.client,
-                wanted.numbers,
-                row.counter_at_request,
-            )?;
+            let numbers = wanted.numbers.clone();
+            found = self.bounds(row, wanted.client, numbers)?;
             if found.is_none() {
-                return Ok(Err(if by_number { NO_TRANSACTION } else { NO_CLIENT }));
+                return self.nothing_found(row, wanted).map(Err);
             }
         }
         let found = found.map(|bounds| (bounds.first, bounds.last));
@@ -158,6 +155,30 @@ impl Worker {
             selection,
             messages,
         }))
+    }
+
+    fn bounds(
+        &self,
+        row: &ExportRow,
+        client: Option<ClientId>,
+        numbers: Option<RangeInclusive<TransactionNumber>>,
+    ) -> Result<Option<CounterBounds>, LedgerError> {
+        self.store
+            .transaction_bounds(row.tss, client, numbers, row.counter_at_request)
+    }
+
+    /// Whose fault it is that there are no such transactions: the numbers', or the client's that made
+    /// none of them (TR-03151-1 §3.7.8).
+    fn nothing_found(
+        &self,
+        row: &ExportRow,
+        wanted: ExportBounds,
+    ) -> Result<&'static str, LedgerError> {
+        let of_anyone = match wanted.numbers {
+            Some(numbers) => self.bounds(row, None, Some(numbers))?.is_some(),
+            None => true,
+        };
+        Ok(if of_anyone { NO_CLIENT } else { NO_TRANSACTION })
     }
 }
 
@@ -188,4 +209,12 @@ fn ended(
             ..row
         },
     }
+}
+
+/// Why it happened, without what happened.
+fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

@@ -186,6 +186,5 @@ fn random_key_id(entropy: &dyn Entropy) -> KeyId {
 fn not_after(certificate: &Certificate) -> Result<SeTime, PkiError> {
     let end = certificate.tbs_certificate().validity().not_after;
     let seconds = i64::try_from(end.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
-    SeTime::try_from(seconds)
-        .map_err(|_| PkiError::Encoding("the end of a certificate is no time".to_owned()))
+    SeTime::try_from(seconds).map_err(|error| PkiError::Encoding(error.into()))
 }

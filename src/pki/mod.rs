@@ -20,9 +20,9 @@ pub enum PkiError {
     /// The token did not do it; see its own classes.
     #[error("the token did not make what a certificate needs")]
     Token(#[from] CspError),
-    /// Our bug: the certificate could not be put together.
-    #[error("a certificate could not be put together: {0}")]
-    Encoding(String),
+    /// A kept certificate that cannot be read, or our bug: one that could not be put together.
+    #[error("a certificate could not be read or put together")]
+    Encoding(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The CA's own certificate ends too soon to issue another one.
     #[error("the test CA ends too soon; restart the server to make a new one")]
     CaExpired,
@@ -30,12 +30,12 @@ pub enum PkiError {
 
 impl From<x509_cert::builder::Error> for PkiError {
     fn from(error: x509_cert::builder::Error) -> Self {
-        Self::Encoding(error.to_string())
+        Self::Encoding(error.into())
     }
 }
 
 impl From<der::Error> for PkiError {
     fn from(error: der::Error) -> Self {
-        Self::Encoding(error.to_string())
+        Self::Encoding(error.into())
     }
 }

@@ -62,13 +62,13 @@ impl DynSignatureAlgorithmIdentifier for TokenKey<'_> {
 impl TokenKey<'_> {
     /// The signature as certificates carry it: DER of `r` and `s`.
     pub fn sign(&self, to_be_signed: &[u8]) -> Result<BitString, PkiError> {
-        let encoding = |error: openssl::error::ErrorStack| PkiError::Encoding(error.to_string());
+        let encoding = |error: openssl::error::ErrorStack| PkiError::Encoding(error.into());
         let algorithm = match self.key.public_key.curve.default_hash() {
             Hash::Sha256 => MessageDigest::sha256(),
             Hash::Sha384 => MessageDigest::sha384(),
             Hash::Sha512 => MessageDigest::sha512(),
             Hash::Sha3_256 | Hash::Sha3_384 | Hash::Sha3_512 => {
-                return Err(PkiError::Encoding("SHA-3 in a certificate".to_owned()));
+                return Err(PkiError::Encoding("SHA-3 in a certificate".into()));
             }
         };
         let digest = hash(algorithm, to_be_signed).map_err(encoding)?;

@@ -7,8 +7,10 @@
 )]
 
 mod contract;
+mod export;
 mod field_exports;
 mod hsm_cli;
+mod pki;
 mod support;
 mod tidy;
 mod whole_way;

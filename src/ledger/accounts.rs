@@ -120,7 +120,7 @@ impl Store {
         };
         diesel::insert_into(organization::table)
             .values(record)
-            .execute(&mut self.connection()?)
+            .execute(&mut *self.writing()?)
             .map(drop)
             .map_err(exists_or("the organisation", "add an organisation"))
     }
@@ -160,7 +160,7 @@ impl Store {
         };
         diesel::insert_into(api_key::table)
             .values(record)
-            .execute(&mut self.connection()?)
+            .execute(&mut *self.writing()?)
             .map(drop)
             .map_err(exists_or("the API key", "add an API key"))
     }
@@ -192,7 +192,7 @@ impl Store {
     pub fn set_api_key_status(&self, key: &str, status: ApiKeyStatus) -> Result<bool> {
         diesel::update(api_key::table.find(key))
             .set(api_key::status.eq(status_name(status)))
-            .execute(&mut self.connection()?)
+            .execute(&mut *self.writing()?)
             .map(|changed| changed == 1)
             .map_err(unavailable("change an API key"))
     }
@@ -229,17 +229,17 @@ impl Store {
     /// Inserts or replaces by id.
     pub fn put_session(&self, session: &Session) -> Result<()> {
         let record = SessionRecord::from(session);
-        let mut connection = self.connection()?;
+        let mut connection = self.writing()?;
         let changed = diesel::update(login_session::table.find(&record.id))
             .set(&record)
-            .execute(&mut connection)
+            .execute(&mut *connection)
             .map_err(unavailable("change a session"))?;
         if changed == 1 {
             return Ok(());
         }
         diesel::insert_into(login_session::table)
             .values(record)
-            .execute(&mut connection)
+            .execute(&mut *connection)
             .map(drop)
             .map_err(exists_or("the session", "add a session"))
     }
@@ -248,7 +248,7 @@ impl Store {
     pub fn forget_expired_sessions(&self, now: SeTime) -> Result<u64> {
         let expired = login_session::refresh_expires.lt(now.unix_seconds());
         diesel::delete(login_session::table.filter(expired))
-            .execute(&mut self.connection()?)
+            .execute(&mut *self.writing()?)
             .map(|count| u64::try_from(count).unwrap_or(u64::MAX))
             .map_err(unavailable("forget old sessions"))
     }
@@ -262,7 +262,7 @@ impl Store {
         };
         let added = diesel::insert_into(token_secret::table)
             .values(record)
-            .execute(&mut self.connection()?);
+            .execute(&mut *self.writing()?);
         match added {
             Ok(_) => Ok(()),
             Err(error) if is_unique_violation(&error) => Ok(()),

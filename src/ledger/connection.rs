@@ -5,6 +5,8 @@ use super::{LedgerError, postgres, sqlite};
 use diesel::connection::SimpleConnection as _;
 use diesel::r2d2::{ManageConnection, Pool, PooledConnection};
 use diesel::result::Error as QueryError;
+use std::ops::{Deref, DerefMut};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 /// Either database, behind one set of queries.
@@ -20,7 +22,7 @@ pub(super) type Database = <EitherConnection as diesel::Connection>::Backend;
 /// Longest wait for a connection of the pool.
 const POOL_WAIT: Duration = Duration::from_secs(5);
 
-/// Connections for reading from SQLite; its one writer waits for nobody but the other writers.
+/// Connections to SQLite; one of them at a time writes (`sqlite::Turns`).
 const SQLITE_CONNECTIONS: u32 = 4;
 
 /// Why there is no connection.
@@ -88,6 +90,27 @@ impl ManageConnection for Manager {
 
 /// A connection of the pool.
 pub(super) type Pooled = PooledConnection<Manager>;
+
+/// A connection of the pool whose turn it is to write.
+pub(super) struct Writing<'a> {
+    pub connection: Pooled,
+    /// After the connection, so that it ends later.
+    pub _turn: Option<MutexGuard<'a, ()>>,
+}
+
+impl Deref for Writing<'_> {
+    type Target = EitherConnection;
+
+    fn deref(&self) -> &EitherConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Writing<'_> {
+    fn deref_mut(&mut self) -> &mut EitherConnection {
+        &mut self.connection
+    }
+}
 
 /// For `map_err`: the database did not do it.
 pub(super) fn unavailable<E>(action: &'static str) -> impl FnOnce(E) -> LedgerError

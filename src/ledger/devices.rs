@@ -21,7 +21,7 @@ impl Store {
     pub fn add_device(&self, prepared: &PreparedDevice) -> Result<()> {
         diesel::insert_into(device::table)
             .values(DeviceRecord::from(prepared))
-            .execute(&mut self.connection()?)
+            .execute(&mut *self.writing()?)
             .map(drop)
             .map_err(exists_or("the device", "add a device"))
     }
@@ -59,7 +59,7 @@ impl Store {
     pub fn add_ca(&self, certificate: &CaCertificate) -> Result<()> {
         diesel::insert_into(ca::table)
             .values(CaRecord::from(certificate))
-            .execute(&mut self.connection()?)
+            .execute(&mut *self.writing()?)
             .map(drop)
             .map_err(exists_or("the CA", "add a CA"))
     }

@@ -26,7 +26,7 @@ impl Store {
     pub fn add_export(&self, row: &ExportRow) -> Result<()> {
         diesel::insert_into(export::table)
             .values(ExportRecord::from(row))
-            .execute(&mut self.connection()?)
+            .execute(&mut *self.writing()?)
             .map(drop)
             .map_err(exists_or("the export", "add an export"))
     }
@@ -140,7 +140,7 @@ impl Store {
         );
         diesel::update(stored)
             .set(changes)
-            .execute(&mut self.connection()?)
+            .execute(&mut *self.writing()?)
             .map(|changed| changed == 1)
             .map_err(unavailable("change an export"))
     }
@@ -156,7 +156,7 @@ impl Store {
                 export::state.eq(ExportState::Pending.as_str()),
                 export::time_start.eq(None::<i64>),
             ))
-            .execute(&mut self.connection()?)
+            .execute(&mut *self.writing()?)
             .map(|count| u64::try_from(count).unwrap_or(u64::MAX))
             .map_err(unavailable("requeue exports"))
     }
@@ -183,7 +183,7 @@ impl Store {
                 .filter(export::metadata.eq(metadata_text(&row.metadata)));
             let changed = diesel::update(stored)
                 .set(export::metadata.eq(metadata_text(&merged)))
-                .execute(&mut self.connection()?)
+                .execute(&mut *self.writing()?)
                 .map_err(unavailable("change an export"))?;
             // Zero: somebody else merged at the same time, so look again.
             if changed == 1 {

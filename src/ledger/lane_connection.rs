@@ -3,6 +3,7 @@
 use super::connection::{ConnectError, EitherConnection, Manager, unavailable};
 use super::lane::{Batch, CommitError, Held, LaneLedger, LoadedTss};
 use super::loading::load;
+use super::sqlite::{LaneTurn, Turns};
 use super::tables::log_message;
 use super::values::signed;
 use super::{LedgerError, committing, postgres, sqlite};
@@ -10,7 +11,9 @@ use crate::sma::Needs;
 use crate::terms::{SignatureCounter, TssId};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const LOCK: &str = "lock a TSS";
 
@@ -18,25 +21,43 @@ const LOCK: &str = "lock a TSS";
 /// nobody knows what the old one still thinks.
 pub(super) struct LaneConnection {
     manager: Manager,
+    /// Only on SQLite.
+    turns: Option<Arc<Turns>>,
     token: Option<String>,
     connection: Option<EitherConnection>,
 }
 
 impl LaneConnection {
     /// `token`: take free devices from this token only.
-    pub fn new(manager: Manager, token: Option<String>, connection: EitherConnection) -> Self {
+    pub fn new(
+        manager: Manager,
+        turns: Option<Arc<Turns>>,
+        token: Option<String>,
+        connection: EitherConnection,
+    ) -> Self {
         Self {
             manager,
+            turns,
             token,
             connection: Some(connection),
         }
     }
 
-    fn take(&mut self) -> Result<EitherConnection, LedgerError> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => self.manager.open().map_err(connect_error),
+    /// Does the first thing on the connection, which is taken out. One that broke while nobody used it
+    /// is opened anew, because nothing can have been lost with it.
+    fn begin_with<T>(
+        &mut self,
+        action: &'static str,
+        first: impl Fn(&mut EitherConnection) -> QueryResult<T>,
+    ) -> Result<(EitherConnection, T), LedgerError> {
+        if let Some(mut kept) = self.connection.take()
+            && let Ok(done) = first(&mut kept)
+        {
+            return Ok((kept, done));
         }
+        let mut fresh = self.manager.open().map_err(connect_error)?;
+        let done = first(&mut fresh).map_err(unavailable(action))?;
+        Ok((fresh, done))
     }
 }
 
@@ -49,16 +70,34 @@ pub(super) fn connect_error(error: ConnectError) -> LedgerError {
     }
 }
 
+/// The lane that has its turn does not end.
+#[derive(Debug, thiserror::Error)]
+#[error("another lane holds the lock for too long")]
+struct LaneBusy;
+
 impl LaneLedger for LaneConnection {
     fn lock(&mut self, needs: &BTreeMap<TssId, Needs>) -> Result<Box<dyn Held + '_>, LedgerError> {
+        let turn = match &self.turns {
+            Some(turns) => Some(
+                turns
+                    .take_lane()
+                    .ok_or(LaneBusy)
+                    .map_err(unavailable(LOCK))?,
+            ),
+            None => None,
+        };
         // Taken out, so that it is gone if anything fails before the end.
-        let mut connection = self.take()?;
-        take_locks(&mut connection, needs)?;
+        let (mut connection, ()) = self.begin_with(LOCK, begin)?;
+        if let EitherConnection::Postgres(connection) = &mut connection {
+            lock_rows(connection, needs).map_err(unavailable(LOCK))?;
+        }
         let loaded = load(&mut connection, needs, self.token.as_deref())?;
         Ok(Box::new(HeldRows {
             lane: self,
             connection: Some(connection),
+            locked: needs.keys().copied().collect(),
             loaded,
+            turn,
         }))
     }
 
@@ -67,65 +106,58 @@ impl LaneLedger for LaneConnection {
         tss: TssId,
         counter: SignatureCounter,
     ) -> Result<Option<Vec<u8>>, LedgerError> {
-        let mut connection = self.take()?;
-        let found = log_message::table
-            .filter(log_message::tss_id.eq(tss.to_string()))
-            .filter(log_message::signature_counter.eq(signed(counter.value())))
-            .select(log_message::der)
-            .first(&mut connection)
-            .optional()
-            .map_err(unavailable("read a log message"))?;
+        let key = (tss.to_string(), signed(counter.value()));
+        let (connection, found) = self.begin_with("read a log message", |connection| {
+            log_message::table
+                .find(key.clone())
+                .select(log_message::der)
+                .first(connection)
+                .optional()
+        })?;
         self.connection = Some(connection);
         Ok(found)
     }
 }
 
-fn take_locks(
-    connection: &mut EitherConnection,
-    needs: &BTreeMap<TssId, Needs>,
-) -> Result<(), LedgerError> {
+/// On PostgreSQL the transaction holds the locks; on SQLite it opens after signing (design decision 2).
+fn begin(connection: &mut EitherConnection) -> QueryResult<()> {
     match connection {
-        // One writer at a time: its lock covers everything.
-        EitherConnection::Sqlite(connection) => connection.batch_execute(sqlite::BEGIN),
-        EitherConnection::Postgres(connection) => lock_rows(connection, needs),
+        EitherConnection::Sqlite(_) => Ok(()),
+        EitherConnection::Postgres(connection) => connection.batch_execute(postgres::BEGIN),
     }
-    .map_err(unavailable(LOCK))
 }
 
-/// Rows first, in id order; then the right to create what does not exist yet, in id order.
+/// Rows first, in id order; then the right to create what does not exist yet, in one order too.
 fn lock_rows(connection: &mut PgConnection, needs: &BTreeMap<TssId, Needs>) -> QueryResult<()> {
-    connection.batch_execute(postgres::BEGIN)?;
-    let ids: BTreeSet<String> = needs.keys().map(ToString::to_string).collect();
-    let ids: Vec<String> = ids.into_iter().collect();
+    let ids: Vec<String> = needs.keys().map(ToString::to_string).collect();
     let present = postgres::lock_tss(connection, &ids)?;
-    let created: BTreeSet<String> = needs
+    let created: Vec<String> = needs
         .iter()
         .filter(|(_, needs)| needs.free_device.is_some())
         .map(|(id, _)| id.to_string())
         .filter(|id| !present.contains(id))
         .collect();
-    for id in &created {
-        postgres::lock_absent(connection, id)?;
-    }
+    postgres::lock_absent(connection, &created)?;
     if !created.is_empty() {
         // While we waited for that right, its last holder may have used it.
-        let created: Vec<String> = created.into_iter().collect();
         postgres::lock_tss(connection, &created)?;
     }
     let clients: BTreeSet<String> = needs
         .values()
         .flat_map(|needs| needs.client_ids_new.iter().map(ToString::to_string))
         .collect();
-    clients
-        .iter()
-        .try_for_each(|id| postgres::lock_absent(connection, id))
+    let clients: Vec<String> = clients.into_iter().collect();
+    postgres::lock_absent(connection, &clients)
 }
 
-/// Locks, held by an open transaction.
+/// Locks, held by an open transaction (PostgreSQL) or by the lane's turn (SQLite).
 struct HeldRows<'a> {
     lane: &'a mut LaneConnection,
     connection: Option<EitherConnection>,
+    locked: BTreeSet<TssId>,
     loaded: BTreeMap<TssId, LoadedTss>,
+    /// Last, so that it ends after the connection.
+    turn: Option<LaneTurn>,
 }
 
 impl Held for HeldRows<'_> {
@@ -135,32 +167,71 @@ impl Held for HeldRows<'_> {
 
     fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), CommitError> {
         let Some(mut connection) = self.connection.take() else {
-            let source = "the connection is gone".into();
-            return Err(CommitError::RolledBack { source });
+            return Err(rolled_back("the connection is gone"));
         };
+        let locked = |entry: &super::TssBatch| self.locked.contains(&entry.tss);
+        if !batch.entries.iter().all(locked) {
+            self.connection = Some(connection);
+            return Err(rolled_back("the batch changes a TSS that is not locked"));
+        }
+        let _writer = self.turn.as_ref().map(LaneTurn::take_writer);
+        if let EitherConnection::Sqlite(connection) = &mut connection {
+            connection
+                .batch_execute(sqlite::BEGIN)
+                .map_err(rolled_back)?;
+        }
         if let Err(error) = committing::write(&mut connection, batch) {
             // COMMIT was never sent, so this transaction can only end without a trace. The connection
             // is dropped with it; a polite ROLLBACK makes that immediate.
             let _ = connection.batch_execute("ROLLBACK");
-            let source = error.into();
-            return Err(CommitError::RolledBack { source });
+            return Err(rolled_back(error));
         }
-        if let Err(error) = connection.batch_execute("COMMIT") {
-            // A server may have taken it and died before it said so; a disk may have kept half of it.
-            return Err(CommitError::Unknown {
-                source: Box::new(error),
-            });
-        }
+        connection.batch_execute("COMMIT").map_err(commit_error)?;
         self.lane.connection = Some(connection);
         Ok(())
     }
 }
 
+fn rolled_back(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CommitError {
+    CommitError::RolledBack {
+        source: source.into(),
+    }
+}
+
+/// An answer that names a broken rule promises that nothing is there. After any other one a server
+/// may have taken the batch and died before it said so, or a disk may have kept half of it.
+fn commit_error(error: QueryError) -> CommitError {
+    let refused = matches!(
+        error,
+        QueryError::DatabaseError(
+            DatabaseErrorKind::UniqueViolation
+                | DatabaseErrorKind::ForeignKeyViolation
+                | DatabaseErrorKind::NotNullViolation
+                | DatabaseErrorKind::CheckViolation
+                | DatabaseErrorKind::SerializationFailure
+                | DatabaseErrorKind::ReadOnlyTransaction,
+            _
+        )
+    );
+    if refused {
+        rolled_back(error)
+    } else {
+        CommitError::Unknown {
+            source: Box::new(error),
+        }
+    }
+}
+
 impl Drop for HeldRows<'_> {
     fn drop(&mut self) {
-        if let Some(mut connection) = self.connection.take()
-            && connection.batch_execute("ROLLBACK").is_ok()
-        {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        let ended = match &mut connection {
+            EitherConnection::Sqlite(_) => Ok(()),
+            EitherConnection::Postgres(connection) => connection.batch_execute("ROLLBACK"),
+        };
+        if ended.is_ok() {
             self.lane.connection = Some(connection);
         }
     }

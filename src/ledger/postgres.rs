@@ -5,7 +5,7 @@ use super::connection::ConnectError;
 use super::tables::{device, tss};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{Array, BigInt, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -20,32 +20,80 @@ const IDLE_IN_TRANSACTION_S: u32 = 30;
 /// READ COMMITTED, so that what is read under a row lock is what was committed last.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
+/// What libpq is told unless the operator's own text says it: a node whose database is gone must
+/// notice within seconds, not after hours.
+const CONNECTION_DEFAULTS: [(&str, &str); 5] = [
+    ("connect_timeout", "10"),
+    ("keepalives_idle", "10"),
+    ("keepalives_interval", "5"),
+    ("keepalives_count", "3"),
+    ("tcp_user_timeout", "25000"),
+];
+
 #[derive(QueryableByName)]
-struct Setting {
+struct Settings {
     #[diesel(sql_type = Text)]
-    setting: String,
+    fsync: String,
+    #[diesel(sql_type = Text)]
+    full_page_writes: String,
+    #[diesel(sql_type = Text)]
+    synchronous_commit: String,
 }
 
 pub(super) fn connect(url: &str, lock_timeout_ms: u32) -> Result<PgConnection, ConnectError> {
-    let mut connection = PgConnection::establish(url)?;
-    connection.batch_execute(&format!(
-        "SET synchronous_commit = on; SET lock_timeout = {lock_timeout_ms}; \
-         SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'; \
-         SET client_min_messages = warning; SET timezone = 'UTC'"
-    ))?;
-    for name in ["fsync", "full_page_writes"] {
-        let found: Setting = diesel::sql_query("SELECT current_setting($1) AS setting")
-            .bind::<Text, _>(name)
-            .get_result(&mut connection)?;
-        if found.setting != "on" {
+    let mut connection = PgConnection::establish(&with_defaults(url))?;
+    let found: Settings = diesel::sql_query(
+        "SELECT current_setting('fsync') AS fsync, \
+         current_setting('full_page_writes') AS full_page_writes, \
+         current_setting('synchronous_commit') AS synchronous_commit",
+    )
+    .get_result(&mut connection)?;
+    let durable = [
+        ("fsync", &found.fsync, &["on"][..]),
+        ("full_page_writes", &found.full_page_writes, &["on"]),
+        (
+            "synchronous_commit",
+            &found.synchronous_commit,
+            &["on", "remote_apply"],
+        ),
+    ];
+    for (name, setting, enough) in durable {
+        if !enough.contains(&setting.as_str()) {
             return Err(LedgerError::Unsafe(format!(
-                "PostgreSQL runs with {name} = {}; set it to on, or signatures can be lost",
-                found.setting
+                "PostgreSQL runs with {name} = {setting}; set it to on, or signatures can be lost"
             ))
             .into());
         }
     }
+    // Set for the session, so that a reload of the server's settings does not weaken it later. A
+    // statement timeout would end the wait for a standby with a mere warning, so there is none.
+    connection.batch_execute(&format!(
+        "SET synchronous_commit = {}; SET statement_timeout = 0; \
+         SET lock_timeout = {lock_timeout_ms}; \
+         SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'; \
+         SET client_min_messages = warning; SET timezone = 'UTC'",
+        found.synchronous_commit
+    ))?;
     Ok(connection)
+}
+
+/// libpq takes URLs and lists of words; an earlier value gives way to a later one only in some
+/// versions, so what the operator wrote is never written twice.
+pub(super) fn with_defaults(url: &str) -> String {
+    let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let mut text = url.to_owned();
+    for (name, value) in CONNECTION_DEFAULTS {
+        if url.contains(name) {
+            continue;
+        }
+        text.push_str(match (is_url, text.contains('?')) {
+            (false, _) => " ",
+            (true, false) => "?",
+            (true, true) => "&",
+        });
+        text.push_str(&format!("{name}={value}"));
+    }
+    text
 }
 
 /// Waits until no other node changes the schema.
@@ -73,12 +121,20 @@ pub(super) fn lock_tss(connection: &mut PgConnection, ids: &[String]) -> QueryRe
         .load(connection)
 }
 
-/// The right to create the TSS or client with this id, until the end of the transaction.
-pub(super) fn lock_absent(connection: &mut PgConnection, id: &str) -> QueryResult<()> {
-    diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind::<Text, _>(id)
-        .execute(connection)
-        .map(drop)
+/// The right to create the TSSs or clients with these ids, until the end of the transaction. Taken in
+/// one order by everybody.
+pub(super) fn lock_absent(connection: &mut PgConnection, ids: &[String]) -> QueryResult<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    diesel::sql_query(
+        "SELECT pg_advisory_xact_lock(place) FROM (\
+         SELECT DISTINCT hashtextextended(id, 0) AS place FROM unnest($1) AS wanted (id) \
+         ORDER BY place OFFSET 0) AS places",
+    )
+    .bind::<Array<Text>, _>(ids)
+    .execute(connection)
+    .map(drop)
 }
 
 /// Serial numbers of free devices that no other lane is about to take.

@@ -6,11 +6,14 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
@@ -38,35 +41,145 @@ struct Synchronous {
     synchronous: i64,
 }
 
+/// Longest wait of a lane for the lane before it. Longer than any batch takes.
+const LANE_WAIT: Duration = Duration::from_secs(30);
+
+/// Whose turn it is within this process. SQLite's own answer to two writers is to let one of them try
+/// again and again until it gives up; waiting in line is quicker and always ends.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    lane_busy: Mutex<bool>,
+    lane_free: Condvar,
+    writer: Mutex<()>,
+}
+
+/// The right to sign: from the lock of a batch to its end. Nobody else changes what a lane loads, so
+/// the write transaction opens after signing, and a slow token does not keep logins waiting.
+#[derive(Debug)]
+pub(super) struct LaneTurn(Arc<Turns>);
+
+impl Turns {
+    /// `None` when the lane before does not end.
+    pub fn take_lane(self: &Arc<Self>) -> Option<LaneTurn> {
+        let busy = self
+            .lane_busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (mut busy, waited) = self
+            .lane_free
+            .wait_timeout_while(busy, LANE_WAIT, |busy| *busy)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return None;
+        }
+        *busy = true;
+        Some(LaneTurn(Arc::clone(self)))
+    }
+
+    /// The right to write, for one transaction.
+    pub fn take_writer(&self) -> MutexGuard<'_, ()> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LaneTurn {
+    /// The right to write, for the commit of the batch.
+    pub fn take_writer(&self) -> MutexGuard<'_, ()> {
+        self.0.take_writer()
+    }
+}
+
+impl Drop for LaneTurn {
+    fn drop(&mut self) {
+        *self
+            .0
+            .lane_busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.lane_free.notify_one();
+    }
+}
+
 /// Makes sure that this is the only process with this database, and that the file is private.
 pub(super) fn take_process_lock(path: &Path) -> Result<ProcessLock, LedgerError> {
+    // The lock comes first: opening and closing the file itself would take SQLite's own locks away
+    // from a store that this very process has open.
+    let path = resolved(path)?;
+    refuse_network_storage(&path)?;
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
-    let private = |path: &Path| {
-        OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| {
-                let path = path.display();
-                LedgerError::Unsafe(if error.kind() == ErrorKind::NotFound {
-                    format!("the folder of the ledger {path} does not exist")
-                } else {
-                    format!("the ledger {path} cannot be opened: {error}")
-                })
-            })
-    };
-    let file = private(Path::new(&lock_path))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+    let file = open_private(Path::new(&lock_path))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
         let path = path.display();
-        LedgerError::Unsafe(format!(
-            "the ledger {path} is in use by another process; SQLite serves one at a time"
-        ))
+        LedgerError::Unsafe(if error == Errno::WOULDBLOCK {
+            format!("the ledger {path} is in use by another process; SQLite serves one at a time")
+        } else {
+            format!("the ledger {path} cannot be locked: {error}; put it on a local disk")
+        })
     })?;
-    private(path)?;
+    open_private(&path)?;
     Ok(ProcessLock { _file: file })
+}
+
+/// The same path for the same file, whatever links lead to it, so that there is one lock for it.
+fn resolved(path: &Path) -> Result<PathBuf, LedgerError> {
+    if let Ok(found) = path.canonicalize() {
+        return Ok(found);
+    }
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    match (folder, path.file_name()) {
+        (Ok(folder), Some(name)) => Ok(folder.join(name)),
+        (Err(_), _) | (_, None) => Err(LedgerError::Unsafe(format!(
+            "the folder of the ledger {} does not exist",
+            path.display()
+        ))),
+    }
+}
+
+fn open_private(path: &Path) -> Result<File, LedgerError> {
+    OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| {
+            let path = path.display();
+            LedgerError::Unsafe(if error.kind() == ErrorKind::NotFound {
+                format!("the folder of the ledger {path} does not exist")
+            } else {
+                format!("the ledger {path} cannot be opened: {error}")
+            })
+        })
+}
+
+/// Neither locks nor syncs can be relied on over a network (design decision 2).
+fn refuse_network_storage(path: &Path) -> Result<(), LedgerError> {
+    /// NFS, SMB in its three generations, AFS, Ceph, Coda, GFS2, OCFS2, Lustre, GPFS: numbers of
+    /// statfs(2).
+    const NETWORK: [i64; 11] = [
+        0x6969,
+        0x517B,
+        0xFF53_4D42,
+        0xFE53_4D42,
+        0x5346_414F,
+        0x00C3_6400,
+        0x7375_7245,
+        0x0116_1970,
+        0x7461_636F,
+        0x0BD0_0BD0,
+        0x4750_4653,
+    ];
+    let folder = path.parent().unwrap_or(path);
+    let kind = statfs(folder).map(|found| found.f_type);
+    if kind.is_ok_and(|kind| NETWORK.contains(&kind)) {
+        return Err(LedgerError::Unsafe(format!(
+            "the ledger {} is on a network file system; put it on a local disk",
+            path.display()
+        )));
+    }
+    Ok(())
 }
 
 pub(super) fn connect(path: &Path) -> Result<SqliteConnection, ConnectError> {

@@ -1,9 +1,11 @@
 //! Opening the ledger. What can be asked of it stands in `accounts`, `devices`, `reading`, `exports`.
 
-use super::connection::{EitherConnection, Manager, Pooled, is_unique_violation, unavailable};
+use super::connection::{
+    EitherConnection, Manager, Pooled, Writing, is_unique_violation, unavailable,
+};
 use super::lane::LaneLedger;
 use super::lane_connection::{LaneConnection, connect_error};
-use super::sqlite::ProcessLock;
+use super::sqlite::{ProcessLock, Turns};
 use super::tables::ledger_meta;
 use super::{LedgerError, postgres, sqlite};
 use crate::terms::Entropy;
@@ -52,6 +54,8 @@ struct Inner {
     manager: Manager,
     pool: Pool<Manager>,
     ledger_id: String,
+    /// Only on SQLite.
+    turns: Option<Arc<Turns>>,
     _lock: Option<ProcessLock>,
 }
 
@@ -84,6 +88,7 @@ impl Store {
             manager,
             pool,
             ledger_id,
+            turns: lock.as_ref().map(|_| Arc::default()),
             _lock: lock,
         };
         Ok(Self {
@@ -110,7 +115,10 @@ impl Store {
     fn new_lane(&self, token: Option<String>) -> Result<Box<dyn LaneLedger>, LedgerError> {
         let manager = self.inner.manager.clone();
         let connection = manager.open().map_err(connect_error)?;
-        Ok(Box::new(LaneConnection::new(manager, token, connection)))
+        let turns = self.inner.turns.clone();
+        Ok(Box::new(LaneConnection::new(
+            manager, turns, token, connection,
+        )))
     }
 
     /// How many lanes may sign at a time: 1 on SQLite, `None` = as many as wanted.
@@ -135,8 +143,20 @@ impl Store {
         self.connection().map(drop)
     }
 
+    /// A connection for reading.
     pub(super) fn connection(&self) -> Result<Pooled, LedgerError> {
         self.inner.pool.get().map_err(unavailable("connect"))
+    }
+
+    /// A connection for writing; on SQLite the only one at this moment.
+    pub(super) fn writing(&self) -> Result<Writing<'_>, LedgerError> {
+        // The turn first: whoever waits for it must not keep a connection from readers.
+        let turn = self.inner.turns.as_ref().map(|turns| turns.take_writer());
+        let connection = self.connection()?;
+        Ok(Writing {
+            connection,
+            _turn: turn,
+        })
     }
 }
 

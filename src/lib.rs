@@ -21,7 +21,8 @@ pub mod verify;
 
 pub mod http;
 
-pub mod app;
-pub mod cli;
 pub mod config;
 pub mod telemetry;
+
+pub mod app;
+pub mod cli;

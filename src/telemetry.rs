@@ -24,6 +24,7 @@ pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
     })?;
     let writer = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr);
     // A second subscriber in one process can only come from a test; the first one keeps working.
     let _ = if config.json {

@@ -63,6 +63,7 @@ impl Node {
         let rules = config.rules.clone();
         let lanes = Lanes::start(&store, tokens, &clock, rules, config.lanes)?;
         let lanes = Arc::new(lanes);
+        let submit: Arc<dyn Submit> = Arc::<Lanes>::clone(&lanes);
         let settings = ExportSettings {
             expiry_s: config.export.expiry_s,
         };
@@ -71,7 +72,7 @@ impl Node {
         let (requested, taken) = (Arc::clone(&exports), pool.clone());
         let door = Door {
             store,
-            lanes: Arc::clone(&lanes) as Arc<dyn Submit>,
+            lanes: submit,
             clock,
             entropy,
             sealing,

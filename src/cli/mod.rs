@@ -9,6 +9,7 @@ mod files;
 mod hsm;
 mod init;
 mod serve;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     Admin(admin::AdminArgs),
     /// Tokens that hold keys: what there is, and what it can do.
     Hsm(hsm::HsmArgs),
+    /// Check exports and QR codes, of any maker. Exit code 0: clean; 1: findings; 2: not readable.
+    Verify(verify::VerifyArgs),
 }
 
 /// Runs the command line of this process.
@@ -44,6 +47,7 @@ pub fn run() -> ExitCode {
         Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
+        Command::Verify(args) => Ok(verify::run(&args)),
         Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
         Command::Hsm(args) => Ok(hsm::run(&args)),
     };

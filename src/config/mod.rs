@@ -88,12 +88,15 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is no TOML, or has a key or type we do not know.
-    #[error("the configuration {path} is not understood")]
+    /// The file is no TOML, or has a key or type we do not know. The line itself is not told: it may
+    /// hold a PIN that somebody put in the wrong place.
+    #[error("the configuration {path} is not understood in line {line}")]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// Where, from 1.
+        line: usize,
+        /// Why.
         source: Box<toml::de::Error>,
     },
     /// A value does not make sense.
@@ -116,9 +119,15 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let raw: RawConfig = toml::from_str(&text).map_err(|source| ConfigError::Syntax {
-            path: path.to_owned(),
-            source: Box::new(source),
+        let raw: RawConfig = toml::from_str(&text).map_err(|mut source| {
+            let before = source.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            source.set_input(None);
+            ConfigError::Syntax {
+                path: path.to_owned(),
+                line,
+                source: Box::new(source),
+            }
         })?;
         let folder = path
             .parent()

@@ -105,3 +105,12 @@ fn tokens_are_named_once_and_at_least_one_is_there() {
     let (none, _) = MINIMAL.split_once("[[token]]").unwrap();
     assert!(complaint(none).contains("add a [[token]] section"));
 }
+
+#[test]
+fn a_line_that_is_not_understood_is_numbered_but_not_repeated() {
+    let wrong = MINIMAL.replace("pin_file", "pin = \"geheim\"\npin_file");
+    let said = complaint(&wrong);
+    assert!(said.contains("not understood in line"), "{said}");
+    assert!(said.contains("unknown field `pin`"), "{said}");
+    assert!(!said.contains("geheim"), "{said}");
+}

@@ -51,11 +51,10 @@ pub(super) fn take_process_lock(path: &Path) -> Result<ProcessLock, LedgerError>
             .open(path)
             .map_err(|error| {
                 let path = path.display();
-                LedgerError::Unsafe(match error.kind() {
-                    ErrorKind::NotFound => {
-                        format!("the folder of the ledger {path} does not exist")
-                    }
-                    _ => format!("the ledger {path} cannot be opened: {error}"),
+                LedgerError::Unsafe(if error.kind() == ErrorKind::NotFound {
+                    format!("the folder of the ledger {path} does not exist")
+                } else {
+                    format!("the ledger {path} cannot be opened: {error}")
                 })
             })
     };

@@ -8,6 +8,9 @@
 
 mod contract;
 mod export;
+mod field_exports;
 mod hsm_cli;
 mod pki;
 mod support;
+mod tidy;
+mod whole_way;

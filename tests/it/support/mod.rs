@@ -1,4 +1,5 @@
 //! What several tests need.
 
 pub mod elsewhere;
+pub mod installation;
 pub mod token;

@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# What this machine must bring along, and how it gets it. To be sourced after say.sh.
+#
+# Each `want_*` looks for the thing itself and notes a package only where it is not there, so that a
+# machine that has everything needs neither apt nor root. `install_missing` then installs what was noted.
+
+missing=()
+
+# want PACKAGE CHECK [ARGUMENTS...]: notes the package if the check fails.
+want() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+has() { command -v "$1"; }
+
+# Whether a program that includes HEADER and is linked with LIBRARY can be built.
+links() {
+    local header=$1 library=$2
+    printf '#include <%s>\nint main(void) { return 0; }\n' "$header" |
+        cc -x c -o /dev/null - "-l$library"
+}
+
+# The places where `siegel init` looks.
+has_softhsm() {
+    local place
+    for place in /usr/lib/softhsm /usr/lib64/softhsm /usr/lib64/pkcs11 \
+        /usr/lib/x86_64-linux-gnu/softhsm /usr/lib/aarch64-linux-gnu/softhsm /usr/local/lib/softhsm; do
+        [ -e "$place/libsofthsm2.so" ] && return 0
+    done
+    return 1
+}
+
+has_postgres_server() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || has initdb
+}
+
+# To build the server.
+want_build_tools() {
+    want build-essential has cc
+    want build-essential has make
+    want pkg-config has pkg-config
+    want libssl-dev links openssl/ssl.h ssl
+    want libpq-dev links stddef.h pq
+}
+
+# To run it.
+want_softhsm() { want softhsm2 has_softhsm; }
+
+# as_root COMMAND [ARGUMENTS...]
+as_root() {
+    local front=()
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo >/dev/null || fail "needs root to run: $*"
+        front=(sudo)
+    fi
+    # env, because sudo does not pass variables on. Standard output is not for packages.
+    "${front[@]}" env DEBIAN_FRONTEND=noninteractive "$@" >&2
+}
+
+update_package_lists() {
+    # Old lists may still do; if they do not, the installation says so.
+    as_root apt-get update -qq || say "the package lists could not be brought up to date"
+}
+
+install_missing() {
+    [ ${#missing[@]} -gt 0 ] || return 0
+    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+    if ! has apt-get >/dev/null; then
+        fail "missing on this machine, please install: ${missing[*]} (names of Debian's packages)"
+    fi
+    say "installing packages: ${missing[*]}"
+    update_package_lists
+    as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" ||
+        fail "the packages could not be installed: ${missing[*]}"
+    missing=()
+}

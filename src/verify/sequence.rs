@@ -1,0 +1,259 @@
+//! The messages of one key among each other: counters, times, transactions.
+
+use super::codes::{FindingCode, NoteCode};
+use super::report::{Findings, Note, Ranges};
+
+/// What an index entry has instead of a time that could not be read.
+pub(super) const NO_TIME: i64 = i64::MIN;
+
+/// Greatest signature counter with which a complete archive may begin: the key's first signature may
+/// have gone into its certificate request (TR-03153-1 §9.1).
+const FIRST_COUNTER_MAX: u64 = 2;
+
+/// What is kept of each message: 32 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Indexed {
+    /// signatureCounter.
+    pub(super) counter: u64,
+    /// Unix seconds, or [`NO_TIME`].
+    pub(super) time: i64,
+    /// transactionNumber; 0 when it is no transaction log.
+    pub(super) transaction: u64,
+    /// Place in the archive.
+    pub(super) entry: u32,
+    /// What it is.
+    pub(super) kind: Kind,
+}
+
+/// What a message is among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Start of a transaction.
+    Start,
+    /// Update of a transaction.
+    Update,
+    /// End of a transaction.
+    Finish,
+    /// The time was set.
+    TimeUpdate,
+    /// Any other.
+    Other,
+}
+
+/// Checks the messages of one key.
+pub(super) struct Sequence<'a> {
+    /// The archive was filtered, so gaps prove nothing.
+    pub(super) is_partial: bool,
+    /// Goes at the end of texts that have no file: which key, where there are several.
+    pub(super) key_suffix: &'a str,
+    /// What is found.
+    pub(super) findings: &'a mut Findings,
+    /// What is noted.
+    pub(super) notes: &'a mut Vec<Note>,
+}
+
+impl Sequence<'_> {
+    /// Checks them all; `messages` is sorted and thinned out on the way.
+    pub(super) fn check(&mut self, messages: &mut Vec<Indexed>) {
+        messages.sort_unstable_by_key(|message| (message.counter, message.entry));
+        let Some(first) = messages.first().map(|message| message.counter) else {
+            return;
+        };
+        self.check_counters(first, messages);
+        self.check_times(messages);
+        messages
+            .retain(|message| matches!(message.kind, Kind::Start | Kind::Update | Kind::Finish));
+        // What stands there twice was found above.
+        messages.dedup_by_key(|message| message.counter);
+        messages.sort_unstable_by_key(|message| (message.transaction, message.counter));
+        self.check_transactions(first, messages);
+    }
+
+    fn note(&mut self, code: NoteCode, text: String) {
+        let text = text + self.key_suffix;
+        self.notes.push(Note { code, text });
+    }
+
+    fn check_counters(&mut self, first: u64, messages: &[Indexed]) {
+        if first > FIRST_COUNTER_MAX {
+            let text = format!("the archive begins with signature counter {first}");
+            self.note(NoteCode::LateStart, text);
+        }
+        for message in messages.iter().take_while(|message| message.counter == 0) {
+            let text = "no signature has the signature counter 0";
+            self.findings
+                .message(0, message.entry, FindingCode::CounterZero, text);
+        }
+        let mut gaps = Vec::new();
+        for (message, next) in messages.iter().zip(messages.iter().skip(1)) {
+            match next.counter.saturating_sub(message.counter) {
+                0 => {
+                    let counter = next.counter;
+                    let text = format!("signature counter {counter} stands in another file, too");
+                    let code = FindingCode::CounterRepeated;
+                    self.findings.message(counter, next.entry, code, text);
+                }
+                1 => {}
+                _ => gaps.push((
+                    message.counter.saturating_add(1),
+                    next.counter.saturating_sub(1),
+                )),
+            }
+        }
+        if self.is_partial {
+            if !gaps.is_empty() {
+                let text = format!("not in this archive: signature counters {}", Ranges(&gaps));
+                self.note(NoteCode::CounterGap, text);
+            }
+            return;
+        }
+        for gap in gaps {
+            let (first, last) = gap;
+            let text = if first == last {
+                format!("signature counter {first} is missing{}", self.key_suffix)
+            } else {
+                let suffix = self.key_suffix;
+                format!("signature counters {} are missing{suffix}", Ranges(&[gap]))
+            };
+            self.findings
+                .between(first, FindingCode::CounterMissing, text);
+        }
+    }
+
+    fn check_times(&mut self, messages: &[Indexed]) {
+        let mut unset: u64 = 0;
+        let mut across_gaps: u64 = 0;
+        let mut last: Option<&Indexed> = None;
+        for message in messages.iter().filter(|message| message.time != NO_TIME) {
+            let may_be_unset = matches!(message.kind, Kind::Other | Kind::TimeUpdate);
+            if message.time == 0 && may_be_unset {
+                unset = unset.saturating_add(1);
+                continue;
+            }
+            let Some(before) = last.replace(message) else {
+                continue;
+            };
+            let time_was_set = message.kind == Kind::TimeUpdate || before.kind == Kind::TimeUpdate;
+            if message.time >= before.time || time_was_set {
+                continue;
+            }
+            if self.is_partial && message.counter.saturating_sub(before.counter) > 1 {
+                across_gaps = across_gaps.saturating_add(1);
+                continue;
+            }
+            let text = format!(
+                "its time is {} s before that of signature counter {}",
+                before.time.saturating_sub(message.time),
+                before.counter
+            );
+            let code = FindingCode::TimeBackwards;
+            self.findings
+                .message(message.counter, message.entry, code, text);
+        }
+        if unset > 0 {
+            let text = format!("{unset} messages were signed before the time was set");
+            self.note(NoteCode::TimeUnset, text);
+        }
+        if across_gaps > 0 {
+            let text = format!("{across_gaps} messages are older than the ones before their gaps");
+            self.note(NoteCode::TimeBackwardsAcrossGap, text);
+        }
+    }
+
+    /// `messages` are those of transactions, by number and counter.
+    fn check_transactions(&mut self, first_counter: u64, messages: &[Indexed]) {
+        let begins_later = first_counter > FIRST_COUNTER_MAX;
+        let mut open = Vec::new();
+        let mut outside = Vec::new();
+        let mut skipped = Vec::new();
+        let mut overtaken = Vec::new();
+        let mut number_last: u64 = 0;
+        let mut start_last: u64 = 0;
+        for transaction in messages.chunk_by(|a, b| a.transaction == b.transaction) {
+            let [begin, ..] = transaction else {
+                continue;
+            };
+            let number = begin.transaction;
+            if number.saturating_sub(number_last) > 1 && !(number_last == 0 && begins_later) {
+                skipped.push((number_last.saturating_add(1), number.saturating_sub(1)));
+            }
+            number_last = number;
+            if begin.kind == Kind::Start {
+                if begin.counter < start_last {
+                    push(&mut overtaken, number);
+                }
+                start_last = start_last.max(begin.counter);
+            } else if self.is_partial || begins_later {
+                push(&mut outside, number);
+            } else {
+                let text = format!("transaction {number} was never started");
+                self.find(begin, FindingCode::TransactionNotStarted, text);
+            }
+            if !self.check_transaction(transaction) {
+                push(&mut open, number);
+            }
+        }
+        if !open.is_empty() {
+            let text = format!("without an end: {}", transactions(&open));
+            self.note(NoteCode::OpenTransactions, text);
+        }
+        if !outside.is_empty() {
+            let text = format!("begun outside this archive: {}", transactions(&outside));
+            self.note(NoteCode::StartOutside, text);
+        }
+        if !overtaken.is_empty() {
+            let text = format!(
+                "began before one with a smaller number: {}",
+                transactions(&overtaken)
+            );
+            self.note(NoteCode::StartsOvertaken, text);
+        }
+        if !skipped.is_empty() && !self.is_partial {
+            let text = format!("no message has these numbers: {}", transactions(&skipped));
+            self.note(NoteCode::TransactionNumbersSkipped, text);
+        }
+    }
+
+    /// Checks the order within one transaction; whether it has ended.
+    fn check_transaction(&mut self, transaction: &[Indexed]) -> bool {
+        let mut has_ended = false;
+        for (at, message) in transaction.iter().enumerate() {
+            let number = message.transaction;
+            if at > 0 && message.kind == Kind::Start {
+                let text = format!("transaction {number} was started before");
+                self.find(message, FindingCode::TransactionRepeated, text);
+            } else if has_ended {
+                let text = format!("transaction {number} had ended before");
+                self.find(message, FindingCode::TransactionAfterFinish, text);
+            }
+            has_ended |= message.kind == Kind::Finish;
+        }
+        has_ended
+    }
+
+    fn find(&mut self, message: &Indexed, code: FindingCode, text: String) {
+        self.findings
+            .message(message.counter, message.entry, code, text);
+    }
+}
+
+/// Adds a number to ascending ranges.
+fn push(ranges: &mut Vec<(u64, u64)>, number: u64) {
+    match ranges.last_mut() {
+        Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+        _ => ranges.push((number, number)),
+    }
+}
+
+/// `1 transaction (7)`, `3 transactions (4-6)`.
+fn transactions(ranges: &[(u64, u64)]) -> String {
+    let count = ranges.iter().fold(0_u64, |sum, (first, last)| {
+        sum.saturating_add(last.saturating_sub(*first))
+            .saturating_add(1)
+    });
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} transaction{plural} ({})", Ranges(ranges))
+}
+
+#[cfg(test)]
+mod tests;

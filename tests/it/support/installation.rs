@@ -1,0 +1,142 @@
+//! A Siegel as an operator has it: its own data folder, the built binary, a free port.
+
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// A data folder made by `siegel init`, and the server while it runs.
+pub struct Installation {
+    folder: TempDir,
+    server: Option<(Child, SocketAddr)>,
+}
+
+impl Installation {
+    /// Makes the folder and the demo's credentials.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let installation = Self {
+            folder,
+            server: None,
+        };
+        let data = installation.path("");
+        succeed(siegel().args(["init", "--port", "0", "--dir"]).arg(data));
+        installation
+    }
+
+    /// A file of the data folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts the server on a free port and waits until it says that it is ready.
+    pub fn start(&mut self) -> SocketAddr {
+        let mut child = siegel()
+            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(self.path("siegel.toml"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut told = String::new();
+        let address = loop {
+            let Some(line) = lines.next() else {
+                panic!("the server ended: {told}");
+            };
+            let line = line.unwrap();
+            if let Some((_, url)) = line.split_once("ready on http://") {
+                break url.split('/').next().unwrap().parse().unwrap();
+            }
+            told.push_str(&line);
+            told.push('\n');
+        };
+        // Somebody has to read on, or the server would block on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        self.server = Some((child, address));
+        address
+    }
+
+    /// Stops the server as an operator does, and returns whether it ended well.
+    pub fn stop(&mut self) -> bool {
+        let (mut child, _) = self.server.take().expect("the server runs");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        child.wait().unwrap().success()
+    }
+
+    /// Ends the server without letting it finish anything.
+    pub fn kill(&mut self) {
+        let (mut child, _) = self.server.take().expect("the server runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Credentials for `address`; the server must not be running.
+    pub fn write_credentials(&self, base_url: &str) {
+        assert!(self.server.is_none(), "the ledger has one user at a time");
+        succeed(
+            siegel()
+                .args(["demo", "credentials", "--base-url", base_url, "--config"])
+                .arg(self.path("siegel.toml"))
+                .arg("--out")
+                .arg(self.path("demo/credentials.json")),
+        );
+    }
+
+    /// Points the credentials to where the server listens now.
+    pub fn point_credentials_to(&self, address: SocketAddr) {
+        let file = self.path("demo/credentials.json");
+        let mut credentials = read_json(&file);
+        credentials["base_url"] = format!("http://{address}/api/v2").into();
+        std::fs::write(file, credentials.to_string()).unwrap();
+    }
+
+    /// Plays the demo till and returns what it printed.
+    pub fn play(&self) -> String {
+        let output = succeed(
+            siegel()
+                .args(["demo", "play", "--credentials"])
+                .arg(self.path("demo/credentials.json"))
+                .arg("--out")
+                .arg(self.path("demo")),
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        if let Some((child, _)) = &mut self.server {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The built binary.
+pub fn siegel() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_siegel"));
+    // Tests of this process have variables of their own for their modules.
+    command.env_remove("SOFTHSM2_CONF");
+    command
+}
+
+/// Runs a command that must succeed.
+pub fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}:\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    output
+}
+
+/// Reads a JSON file.
+pub fn read_json(file: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}

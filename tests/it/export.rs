@@ -9,7 +9,9 @@ use siegel::csp::check;
 use siegel::export::{Archive, ExportError};
 use siegel::ledger::ExportState;
 use siegel::terms::{ExportId, LogFormat, SerialNumber};
-use std::io::Read as _;
+use siegel::verify::{Settings, verify_archive};
+use std::io::{Cursor, Read as _};
+use std::num::NonZeroUsize;
 use std::process::Command;
 
 const BLOCK_LEN: usize = 512;
@@ -141,6 +143,35 @@ fn every_message_of_an_export_verifies_and_bears_its_own_name() {
             check::verify(&rig.key.public_key, &digest, &message.signature).unwrap();
         }
     }
+}
+
+#[test]
+fn the_checker_finds_nothing_in_an_export_of_ours_and_something_in_a_changed_one() {
+    let (mut rig, ..) = two_tills();
+    let mut settings = Settings::new(NonZeroUsize::MIN);
+    let chain = rig.store.chain(rig.tss).unwrap();
+    settings.trust("root", &chain[2].1).unwrap();
+    let row = rig.export("");
+    let mut bytes = rig.bytes(&row);
+    let report = verify_archive(Cursor::new(&bytes), &settings).unwrap();
+    assert_eq!(report.findings, [], "{:?}", report.notes);
+    assert_eq!((report.logs, report.signatures_valid), (12, 12));
+
+    let row = rig.export("transaction_number=2");
+    let partial = rig.bytes(&row);
+    let settings = settings.partial(true);
+    let report = verify_archive(Cursor::new(&partial), &settings).unwrap();
+    assert_eq!(report.findings, [], "{:?}", report.notes);
+    assert_eq!((report.logs, report.signatures_valid), (5, 5));
+
+    let at = bytes
+        .windows(3)
+        .rposition(|window| window == b"Bar")
+        .unwrap();
+    bytes[at] = b'C';
+    let report = verify_archive(Cursor::new(&bytes), &settings).unwrap();
+    assert_eq!((report.logs, report.signatures_valid), (12, 11));
+    assert!(!report.findings.is_empty());
 }
 
 #[test]

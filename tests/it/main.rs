@@ -6,6 +6,7 @@
     reason = "a test that cannot go on must stop loudly, in its helpers too"
 )]
 
+mod admin_cli;
 mod contract;
 mod export;
 mod field_exports;

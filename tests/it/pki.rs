@@ -1,136 +1,24 @@
 //! The test CA on a real token, its certificates read by libraries that did not write them.
 
-use crate::support::token::{self, TestEntropy, TestToken};
+mod bench;
+mod pool;
+
+use crate::support::token::{self, TestEntropy};
+use bench::{Bench, START, YEAR_S};
 use openssl::hash::{MessageDigest, hash};
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509, X509StoreContext};
-use siegel::csp::{Csp, CspError, KeyId, KeyPair, check};
+use siegel::csp::{Csp, check};
 use siegel::ledger::{Store, StoreConfig};
-use siegel::pki::{CaCertificate, CaRole, NewCa, PkiError, PreparedDevice, TestCa};
-use siegel::terms::{Clock, Curve, Entropy, Environment, SeTime};
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use siegel::pki::{CaRole, NewCa, PkiError, TestCa};
+use siegel::terms::{Curve, Environment};
+use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::oid_registry::{OID_SIG_ECDSA_WITH_SHA384, OID_X509_COMMON_NAME};
 use x509_parser::prelude::FromDer as _;
-
-const START: i64 = 1_800_000_000;
-const YEAR_S: i64 = 31_557_600;
-
-/// A clock that a test sets.
-struct HandClock(AtomicI64);
-
-impl HandClock {
-    fn set(&self, seconds: i64) {
-        self.0.store(seconds, Ordering::Relaxed);
-    }
-}
-
-impl Clock for HandClock {
-    fn now(&self) -> SeTime {
-        SeTime::try_from(self.0.load(Ordering::Relaxed)).unwrap()
-    }
-
-    fn monotonic_ms(&self) -> u64 {
-        0
-    }
-}
-
-/// Passes everything on to the token and counts what each key signs.
-struct Counting {
-    token: Box<dyn Csp>,
-    signed: Mutex<BTreeMap<KeyId, u64>>,
-}
-
-impl Counting {
-    fn signatures(&self, key: KeyId) -> u64 {
-        self.signed
-            .lock()
-            .unwrap()
-            .get(&key)
-            .copied()
-            .unwrap_or_default()
-    }
-}
-
-impl Csp for Counting {
-    fn token(&self) -> &str {
-        self.token.token()
-    }
-
-    fn generate_key_pair(&self, id: KeyId, curve: Curve) -> Result<KeyPair, CspError> {
-        self.token.generate_key_pair(id, curve)
-    }
-
-    fn sign(&self, key: &KeyPair, digest: &[u8]) -> Result<Vec<u8>, CspError> {
-        *self.signed.lock().unwrap().entry(key.id).or_default() += 1;
-        self.token.sign(key, digest)
-    }
-
-    fn check_health(&self) -> Result<(), CspError> {
-        self.token.check_health()
-    }
-
-    fn generation(&self) -> u64 {
-        self.token.generation()
-    }
-}
-
-/// A CA in a token of its own.
-struct Bench {
-    token: TestToken,
-    counting: Arc<Counting>,
-    csp: Arc<dyn Csp>,
-    hand: Arc<HandClock>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    certificates: Vec<CaCertificate>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let token = token::softhsm();
-        let counting = Arc::new(Counting {
-            token: Box::new(token.open()),
-            signed: Mutex::default(),
-        });
-        let csp: Arc<dyn Csp> = counting.clone();
-        let hand = Arc::new(HandClock(AtomicI64::new(START)));
-        let new = NewCa::make(csp.as_ref(), &TestEntropy, hand.now()).unwrap();
-        Self {
-            token,
-            counting,
-            csp,
-            clock: hand.clone(),
-            hand,
-            entropy: Arc::new(TestEntropy),
-            certificates: new.certificates.to_vec(),
-        }
-    }
-
-    fn open(&self) -> Option<TestCa> {
-        self.open_of(self.certificates.clone())
-    }
-
-    fn open_of(&self, known: Vec<CaCertificate>) -> Option<TestCa> {
-        TestCa::open(known, &self.csp, &self.clock, &self.entropy).unwrap()
-    }
-
-    fn prepare(&self, curve: Curve) -> PreparedDevice {
-        self.open().unwrap().prepare(curve).unwrap()
-    }
-
-    fn ca(&self, role: CaRole) -> &CaCertificate {
-        self.certificates
-            .iter()
-            .find(|ca| ca.role == role)
-            .expect("a new CA has a certificate of each role")
-    }
-}
 
 fn parsed(der: &[u8]) -> X509Certificate<'_> {
     let (rest, certificate) = X509Certificate::from_der(der).unwrap();

@@ -1,0 +1,147 @@
+//! The pool of prepared devices, as a running node keeps it.
+
+use crate::support::token::{self, PIN, TestClock, TestEntropy, TestToken};
+use siegel::app::Node;
+use siegel::config::Config;
+use siegel::csp::KeyId;
+use siegel::ledger::{OrganizationRow, SealingKey, Store};
+use siegel::pki::CaRole;
+use siegel::sma::{Caller, Command, CredentialDigest, MetadataPatch, NewTss};
+use siegel::terms::{Clock, Environment, LogFormat, OrganizationId, SeTime, SessionId, TssId};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, mpsc};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+const TARGET: u64 = 3;
+
+/// A node on a token and a folder of its own.
+struct Site {
+    folder: TempDir,
+    token: TestToken,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        SealingKey::create_file(&folder.path().join("seal.key"), &TestEntropy).unwrap();
+        let token = token::softhsm();
+        let pin = folder.path().join("token.pin");
+        std::fs::write(&pin, PIN).unwrap();
+        std::fs::set_permissions(&pin, Permissions::from_mode(0o600)).unwrap();
+        let text = format!(
+            r#"
+[server]
+listen = "127.0.0.1:0"
+
+[ledger]
+sqlite = "ledger.db"
+
+[secrets]
+seal_key_file = "seal.key"
+
+[pki]
+pool_target = {TARGET}
+
+[[token]]
+name = "main"
+environment = "TEST"
+module = "{}"
+label = "{}"
+pin_file = "token.pin"
+"#,
+            token.module.display(),
+            token.label
+        );
+        std::fs::write(folder.path().join("siegel.toml"), text).unwrap();
+        Self { folder, token }
+    }
+
+    fn start(&self) -> Node {
+        let config = Config::read(&self.folder.path().join("siegel.toml")).unwrap();
+        Node::start(&config, TestClock::start(), Arc::new(TestEntropy)).unwrap()
+    }
+}
+
+/// Waits until the pool is full.
+fn wait_until_full(store: &Store) {
+    let patience = TestClock::start();
+    while store.free_devices(Environment::Test).unwrap() < TARGET {
+        assert!(patience.monotonic_ms() < 60_000, "the pool does not fill");
+        std::thread::yield_now();
+    }
+}
+
+/// Assigns a TSS, as the HTTP door does.
+fn assign(node: &Node, organization: OrganizationId, tss: u128) {
+    let caller = Caller {
+        organization,
+        environment: Environment::Test,
+        session: SessionId::new(Uuid::from_u128(9)),
+    };
+    let new = NewTss {
+        format: LogFormat::V2,
+        salt: [0; 16],
+        puk: CredentialDigest::new([0; 32]),
+        sealed_puk: Vec::new(),
+        metadata: MetadataPatch::new(),
+    };
+    let (answer, waiting) = mpsc::channel();
+    let reply = Box::new(move |result| answer.send(result).unwrap());
+    let id = TssId::new(Uuid::from_u128(tss));
+    let command = Command::Assign(Box::new(new));
+    node.door().lanes.submit(id, caller, command, reply);
+    waiting.recv().unwrap().unwrap();
+    (node.door().device_taken)();
+}
+
+#[test]
+fn the_pool_fills_at_start_and_again_when_a_tss_takes_a_device() {
+    let site = Site::new();
+    let node = site.start();
+    let store = node.door().store;
+    wait_until_full(&store);
+    let organization = OrganizationId::new(Uuid::from_u128(1));
+    let row = OrganizationRow {
+        id: organization,
+        name: "Tester".to_owned(),
+        time_creation: SeTime::UNSET,
+    };
+    store.add_organization(&row).unwrap();
+    assign(&node, organization, 2);
+    assign(&node, organization, 3);
+    wait_until_full(&store);
+    node.stop();
+    // Stopped in the middle of nothing: full, not fuller.
+    assert_eq!(store.free_devices(Environment::Test).unwrap(), TARGET);
+
+    // Every device came from one CA, and every key in the token is one that the ledger knows.
+    let cas = store.cas(Environment::Test).unwrap();
+    assert_eq!(cas.len(), 2);
+    let issuing = cas.iter().find(|ca| ca.role == CaRole::Issuing).unwrap();
+    let chain = store.chain(TssId::new(Uuid::from_u128(2))).unwrap();
+    assert_eq!(chain[1].0, issuing.serial_number);
+    let mut known: Vec<KeyId> = store.known_keys(&site.token.label).unwrap();
+    let mut found = site.token.open().key_ids().unwrap();
+    known.sort();
+    found.sort();
+    assert_eq!(known, found);
+    assert_eq!(known.len(), 2 + 2 + usize::try_from(TARGET).unwrap());
+}
+
+#[test]
+fn a_restart_finds_its_ca_and_makes_no_more_than_is_missing() {
+    let site = Site::new();
+    let count = || {
+        let node = site.start();
+        let store = node.door().store;
+        wait_until_full(&store);
+        node.stop();
+        let free = store.free_devices(Environment::Test).unwrap();
+        (free, store.cas(Environment::Test).unwrap().len())
+    };
+    assert_eq!(count(), (TARGET, 2));
+    assert_eq!(count(), (TARGET, 2));
+    assert_eq!(site.token.open().key_ids().unwrap().len(), 2 + 3);
+}

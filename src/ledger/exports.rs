@@ -292,14 +292,14 @@ const COUNT_PAGE: i64 = 10_000;
 
 /// System and audit messages inside the counters are always part of it (TR-03151 v1.0.1 §4.5.5).
 fn selected(tss: TssId, selection: &Selection, after: Option<i64>) -> Messages<'static> {
+    // One lower bound: with two, SQLite walks from the one it likes better, page after page.
+    let first = signed(*selection.counters.start());
+    let first = after.map_or(first, |after| first.max(after.saturating_add(1)));
     let mut query = log_message::table
         .filter(log_message::tss_id.eq(tss.to_string()))
-        .filter(log_message::signature_counter.ge(signed(*selection.counters.start())))
+        .filter(log_message::signature_counter.ge(first))
         .filter(log_message::signature_counter.le(signed(*selection.counters.end())))
         .into_boxed::<Database>();
-    if let Some(after) = after {
-        query = query.filter(log_message::signature_counter.gt(after));
-    }
     if let Some(times) = &selection.times {
         query = query
             .filter(log_message::log_time.ge(*times.start()))

@@ -54,11 +54,8 @@ fn any_command() -> impl Strategy<Value = Command> {
 }
 
 fn is_wrong_credential(command: &Command) -> bool {
-    match command {
-        Command::AuthenticateUser { pin } => *pin == WRONG,
-        Command::UnblockPin { puk, .. } => *puk == WRONG,
-        _ => false,
-    }
+    matches!(command, Command::AuthenticateUser { pin } if *pin == WRONG)
+        || matches!(command, Command::UnblockPin { puk, .. } if *puk == WRONG)
 }
 
 proptest! {

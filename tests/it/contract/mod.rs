@@ -3,4 +3,5 @@
 mod csp;
 mod csp_faults;
 mod csp_probe;
+mod ledger;
 //HSM

@@ -123,6 +123,15 @@ impl Place {
             .unwrap();
     }
 
+    /// A setting for every connection to come.
+    pub fn set_for_database(&self, setting: &str) {
+        if let Self::Postgres { server, name } = self {
+            let mut connection = PgConnection::establish(server).unwrap();
+            let sql = format!("ALTER DATABASE {name} SET {setting}");
+            connection.batch_execute(&sql).unwrap();
+        }
+    }
+
     /// Ends the connections to this database that are inside a transaction, or all of them.
     pub fn kill_connections(&self, only_in_transaction: bool) {
         let Self::Postgres { server, name } = self else {

@@ -41,7 +41,7 @@ fn write_tss(connection: &mut EitherConnection, entry: &TssBatch) -> Result<(), 
     check_counters(entry, state)?;
     let record = TssRecord::from(state);
     let Some(expected) = entry.expected_counter else {
-        return create_tss(connection, &record);
+        return create_tss(connection, &record, first_counter(entry, state));
     };
     let stored = tss::table
         .filter(tss::id.eq(&record.id))
@@ -59,7 +59,7 @@ fn check_counters(entry: &TssBatch, state: &Tss) -> Result<(), WriteError> {
         .messages
         .iter()
         .map(|message| message.signature_counter);
-    // A TSS that comes into being goes on from its device's counter, which the device row guards.
+    // A TSS that comes into being goes on from its device's counter; `create_tss` guards that.
     let mut last = entry.expected_counter;
     for counter in counters {
         let follows = last.is_none_or(|last| last.next() == Some(counter));
@@ -74,19 +74,34 @@ fn check_counters(entry: &TssBatch, state: &Tss) -> Result<(), WriteError> {
     Ok(())
 }
 
-fn create_tss(connection: &mut EitherConnection, record: &TssRecord) -> Result<(), WriteError> {
+/// Counter of the device before the first message of a TSS that comes into being.
+fn first_counter(entry: &TssBatch, state: &Tss) -> i64 {
+    match entry.messages.first() {
+        Some(first) => signed(first.signature_counter.value()) - 1,
+        None => signed(state.device.signature_counter.value()),
+    }
+}
+
+fn create_tss(
+    connection: &mut EitherConnection,
+    record: &TssRecord,
+    device_counter: i64,
+) -> Result<(), WriteError> {
     diesel::insert_into(tss::table)
         .values(record)
         .execute(connection)?;
     let free = device::table
         .filter(device::serial_number.eq(&record.device_serial))
+        .filter(device::signature_counter.eq(device_counter))
         .filter(device::tss_id.is_null());
     let taken = diesel::update(free)
         .set(device::tss_id.eq(Some(&record.id)))
         .execute(connection)?;
     match taken {
         1 => Ok(()),
-        _ => Err(WriteError::Mismatch("its device is not free")),
+        _ => Err(WriteError::Mismatch(
+            "its device is not free or has another counter",
+        )),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Exports: their rows, and the messages that they select.
 
 use super::connection::{Database, exists_or, unavailable};
-use super::reading::{Owner, number, sorted};
+use super::reading::{Owner, number, sorted, sorted_by_event};
 use super::records::{ExportRecord, TRANSACTION};
 use super::store::Store;
 use super::tables::{export, log_message, tss};
@@ -68,10 +68,10 @@ impl Store {
         let then = (export::tss_id, export::id);
         let query = match page.order_by {
             "state" => sorted!(query, page.order, export::state, then),
-            "time_start" => sorted!(query, page.order, export::time_start, then),
-            "time_end" => sorted!(query, page.order, export::time_end, then),
-            "time_expiration" => sorted!(query, page.order, export::time_expiration, then),
-            "time_error" => sorted!(query, page.order, export::time_error, then),
+            "time_start" => sorted_by_event!(query, page.order, export::time_start, then),
+            "time_end" => sorted_by_event!(query, page.order, export::time_end, then),
+            "time_expiration" => sorted_by_event!(query, page.order, export::time_expiration, then),
+            "time_error" => sorted_by_event!(query, page.order, export::time_error, then),
             _ => sorted!(query, page.order, export::time_request, then),
         };
         let rows = query.load(&mut self.connection()?);

@@ -89,6 +89,7 @@ pub(super) fn with_defaults(url: &str) -> String {
         text.push_str(match (is_url, text.contains('?')) {
             (false, _) => " ",
             (true, false) => "?",
+            (true, true) if text.ends_with(['?', '&']) => "",
             (true, true) => "&",
         });
         text.push_str(&format!("{name}={value}"));

@@ -42,6 +42,20 @@ macro_rules! sorted {
 }
 pub(super) use sorted;
 
+/// The same for a column that may hold nothing, where the databases differ: what has not happened yet
+/// comes after everything that has.
+macro_rules! sorted_by_event {
+    ($query:expr, $order:expr, $column:expr, $then:expr) => {
+        match $order {
+            ListOrder::Ascending => $query.order(($column.is_null().asc(), $column.asc(), $then)),
+            ListOrder::Descending => {
+                $query.order(($column.is_null().desc(), $column.desc(), $then))
+            }
+        }
+    };
+}
+pub(super) use sorted_by_event;
+
 /// Errors of all of these: [`LedgerError::Unavailable`] when the database does not answer.
 impl Store {
     /// One TSS.
@@ -74,8 +88,8 @@ impl Store {
         let query = match page.order_by {
             "description" => sorted!(query, page.order, tss::description, tss::id),
             "state" => sorted!(query, page.order, tss::state, tss::id),
-            "time_init" => sorted!(query, page.order, tss::time_init, tss::id),
-            "time_disable" => sorted!(query, page.order, tss::time_disable, tss::id),
+            "time_init" => sorted_by_event!(query, page.order, tss::time_init, tss::id),
+            "time_disable" => sorted_by_event!(query, page.order, tss::time_disable, tss::id),
             _ => sorted!(query, page.order, tss::time_creation, tss::id),
         };
         let rows = query.load(&mut self.connection()?);
@@ -213,7 +227,7 @@ impl Store {
         let query = match page.order_by {
             "state" => sorted!(query, page.order, tss_transaction::state, then),
             "time_start" => sorted!(query, page.order, tss_transaction::time_start, then),
-            "time_end" => sorted!(query, page.order, tss_transaction::time_end, then),
+            "time_end" => sorted_by_event!(query, page.order, tss_transaction::time_end, then),
             _ => sorted!(query, page.order, tss_transaction::number, then),
         };
         let rows = query.load(&mut self.connection()?);

@@ -216,11 +216,17 @@ CREATE TRIGGER log_message_is_never_deleted BEFORE DELETE ON log_message
 BEGIN
     SELECT RAISE(ABORT, 'a log message is never deleted');
 END;
--- INSERT OR REPLACE would delete without asking the trigger above.
+-- INSERT OR REPLACE would delete without asking the trigger above, by each of the table's keys.
 CREATE TRIGGER log_message_is_never_replaced BEFORE INSERT ON log_message
 WHEN EXISTS (
     SELECT 1 FROM log_message
     WHERE tss_id = NEW.tss_id AND signature_counter = NEW.signature_counter
+) OR EXISTS (
+    SELECT 1 FROM log_message
+    WHERE tss_id = NEW.tss_id AND transaction_number = NEW.transaction_number
+        AND revision = NEW.revision
+) OR EXISTS (
+    SELECT 1 FROM log_message WHERE rowid = NEW.rowid
 )
 BEGIN
     SELECT RAISE(ABORT, 'a log message is never replaced');

@@ -3,4 +3,8 @@
 mod csp;
 mod csp_faults;
 mod csp_probe;
+mod ledger;
+mod ledger_lists;
+mod ledger_rows;
+mod ledger_safety;
 //HSM

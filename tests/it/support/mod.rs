@@ -2,4 +2,5 @@
 
 pub mod elsewhere;
 pub mod installation;
+pub mod ledger;
 pub mod token;

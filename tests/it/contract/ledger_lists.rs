@@ -165,7 +165,7 @@ fn tss_are_listed_by_every_column(place: &Place) {
 fn clients_are_listed_by_every_column(place: &Place) {
     let mut world = world(place);
     let (first, second) = (world.tss(), world.tss());
-    let mut clients = vec![
+    let mut clients = [
         (first, world.client(first, "b")),
         (first, world.client(first, "B")),
         (second, world.client(second, "a")),

@@ -209,14 +209,12 @@ fn a_killed_process_leaves_all_it_acknowledged_and_the_file_free() {
     child.wait().unwrap();
     let last = said
         .filter_map(|line| {
-            Some(
-                line.ok()?
-                    .split_once("acknowledged ")?
-                    .1
-                    .trim()
-                    .parse()
-                    .ok()?,
-            )
+            line.ok()?
+                .split_once("acknowledged ")?
+                .1
+                .trim()
+                .parse()
+                .ok()
         })
         .max()
         .unwrap_or(first + 20);

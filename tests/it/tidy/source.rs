@@ -135,11 +135,6 @@ fn word(text: &str) -> Option<String> {
     (end > 0).then(|| text[..end].to_owned())
 }
 
-/// All words of a text.
-pub fn words(code: &str) -> BTreeSet<&str> {
-    code.split(|letter| !is_word(letter)).collect()
-}
-
 fn is_word(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_'
 }

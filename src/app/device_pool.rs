@@ -31,12 +31,19 @@ pub struct DevicePool {
 }
 
 impl DevicePool {
-    /// Starts filling the pool.
+    /// Starts filling the pool. An empty one gets its first device at once, so that the very first
+    /// call of a new installation can be `PUT /tss`.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(store: Store, ca: TestCa, settings: PoolSettings) -> std::io::Result<Self> {
         let bell = Arc::new(Bell::default());
+        let first = PoolSettings {
+            target: settings.target.min(1),
+            ..settings
+        };
+        // A failure is told by the thread, which tries again.
+        let _ = fill(&store, &ca, first, &bell);
         let own = Arc::clone(&bell);
         let thread = thread::Builder::new()
             .name("device-pool".to_owned())

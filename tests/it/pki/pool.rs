@@ -101,6 +101,8 @@ fn the_pool_fills_at_start_and_again_when_a_tss_takes_a_device() {
     let site = Site::new();
     let node = site.start();
     let store = node.door().store;
+    let at_once = store.free_devices(Environment::Test).unwrap();
+    assert!(at_once >= 1, "the first call must find a device");
     wait_until_full(&store);
     let organization = OrganizationId::new(Uuid::from_u128(1));
     let row = OrganizationRow {

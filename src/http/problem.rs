@@ -10,6 +10,9 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value};
 use std::fmt;
 
+/// Code of a `PUT /tss` that finds no prepared device.
+pub(super) const NO_DEVICE: &str = "E_SMAERS_GATEWAY_CAPACITIES_DEPLETED";
+
 /// An error answer: status, code, text for a developer, and whether to come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -155,7 +158,7 @@ impl From<Rejection> for Problem {
         match rejection {
             Rejection::TssNotFound => Self::no_tss(),
             Rejection::TssConflict => conflict("E_TSS_CONFLICT"),
-            Rejection::NoFreeDevice => Self::later("E_SMAERS_GATEWAY_CAPACITIES_DEPLETED", text, 5),
+            Rejection::NoFreeDevice => Self::later(NO_DEVICE, text, 5),
             Rejection::IllegalStateChange { .. } => Self::bad("E_ILLEGAL_TSS_STATE_CHANGE", text),
             Rejection::TssNotInitialized => Self::bad("E_TSS_NOT_INITIALIZED", text),
             Rejection::TssDisabled => Self::bad("E_TSS_DISABLED", text),

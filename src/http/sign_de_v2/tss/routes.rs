@@ -6,16 +6,23 @@ use super::answer::{created, retrieved, updated};
 use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
-use crate::http::problem::Problem;
+use crate::http::problem::{NO_DEVICE, Problem};
 use crate::http::sign_de_v2::admin::{credential_digest, new_puk};
 use crate::ledger::LedgerError;
-use crate::sma::{Command, MetadataPatch, MetadataTarget, NewTss, Outcome, Tss};
+use crate::sma::{Caller, Command, MetadataPatch, MetadataTarget, NewTss, Outcome, Rejection, Tss};
 use crate::terms::TssId;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// Longest description, in characters.
 const DESCRIPTION_LEN_MAX: usize = 100;
+
+/// How often, and after which pauses, an empty pool is asked again: 1.5 s in all, because some tills
+/// wait no longer than 2 s for this answer (HTTP dialect §16).
+const DEVICE_TRIES_MAX: u32 = 15;
+const DEVICE_PAUSE: Duration = Duration::from_millis(100);
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -53,15 +60,14 @@ async fn create(
     let digest = desk
         .compute(move || credential_digest(&puk, &salt))
         .await??;
-    let command = Command::Assign(Box::new(NewTss {
+    let new = NewTss {
         format: desk.door.settings.log_format,
         salt,
         puk: digest,
         sealed_puk,
         metadata,
-    }));
-    let tss = submit(&desk, id, caller, command).await?;
-    (desk.door.device_taken)();
+    };
+    let tss = assign(&desk, id, caller, new).await?;
     let gone = || LedgerError::Damaged(format!("TSS {id} has no PUK to show"));
     let sealed = tss.admin.sealed_puk.as_deref().ok_or_else(gone)?;
     let puk = desk.door.sealing.open(&puk_context(id), sealed)?;
@@ -69,6 +75,21 @@ async fn create(
     let certificate = desk.tss(&caller, id).await?.certificate;
     let rules = &desk.door.settings.rules;
     Ok(HttpResponse::Ok().json(created(&tss, &certificate, rules, &puk)))
+}
+
+/// Assigns a device; waits for a moment where the pool is empty, because many a client gives up at the
+/// first 503 and a device is made in less time than it takes to come back.
+async fn assign(desk: &Desk, id: TssId, caller: Caller, new: NewTss) -> Result<Tss, Problem> {
+    for _ in 0..DEVICE_TRIES_MAX {
+        let command = Command::Assign(Box::new(new.clone()));
+        let assigned = submit(desk, id, caller, command).await;
+        (desk.door.device_taken)();
+        match assigned {
+            Err(problem) if problem.code == Some(NO_DEVICE) => sleep(DEVICE_PAUSE).await,
+            assigned => return assigned,
+        }
+    }
+    Err(Rejection::NoFreeDevice.into())
 }
 
 async fn retrieve(
@@ -151,12 +172,7 @@ pub(in crate::http::sign_de_v2) fn body_metadata(body: &Value) -> Result<Metadat
     }
 }
 
-async fn submit(
-    desk: &Desk,
-    id: TssId,
-    caller: crate::sma::Caller,
-    command: Command,
-) -> Result<Tss, Problem> {
+async fn submit(desk: &Desk, id: TssId, caller: Caller, command: Command) -> Result<Tss, Problem> {
     match desk.submit(id, caller, command).await? {
         Outcome::Tss(tss) => Ok(*tss),
         Outcome::Done

@@ -1,4 +1,3 @@
-use super::raw::RawConfig;
 use super::*;
 
 const MINIMAL: &str = r#"

@@ -126,7 +126,10 @@ fn uncommented(but: &[&str]) -> String {
         let key = line
             .strip_prefix('#')
             .filter(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase()))
-            .filter(|rest| !but.iter().any(|name| rest.starts_with(&format!("{name} ="))));
+            .filter(|rest| {
+                !but.iter()
+                    .any(|name| rest.starts_with(&format!("{name} =")))
+            });
         key.unwrap_or(line).to_owned() + "\n"
     };
     EXAMPLE.lines().map(real).collect()

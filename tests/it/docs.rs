@@ -189,6 +189,10 @@ impl Helps {
             .collect()
     }
 
+    fn takes_value(&mut self, path: &[String], flag: &str) -> bool {
+        self.text(path).contains(&format!("{flag} <"))
+    }
+
     fn has_flag(&mut self, path: &[String], flag: &str) -> bool {
         let ends = |c: char| !c.is_ascii_alphanumeric() && c != '-';
         self.text(path).split(ends).any(|word| word == flag)
@@ -216,12 +220,16 @@ fn wrong_calls(line: &str, helps: &mut Helps) -> Vec<String> {
     let mut complaints = Vec::new();
     for call in calls(line, "siegel") {
         let mut path: Vec<String> = Vec::new();
-        for word in &call {
+        let mut words = call.iter();
+        while let Some(word) = words.next() {
             let subcommands = helps.subcommands(&path);
             let name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-');
             if let Some(flag) = name.split('=').next().filter(|name| name.starts_with("--")) {
                 if !helps.has_flag(&path, flag) {
                     complaints.push(format!("siegel {} has no {flag}", path.join(" ")));
+                }
+                if !name.contains('=') && helps.takes_value(&path, flag) {
+                    words.next();
                 }
             } else if subcommands.iter().any(|known| known == name) {
                 path.push(name.to_owned());
@@ -257,7 +265,11 @@ fn commands_that_papers_show_exist() {
         for line in lines {
             seen += calls(&line, "siegel").len();
             let wrong = wrong_calls(&line, &mut helps);
-            complaints.extend(wrong.iter().map(|wrong| format!("{}: {wrong}", paper.name())));
+            complaints.extend(
+                wrong
+                    .iter()
+                    .map(|wrong| format!("{}: {wrong}", paper.name())),
+            );
         }
     }
     assert!(seen > 20, "there are only {seen} commands");
@@ -300,5 +312,7 @@ fn papers_that_are_wrong_are_noticed() {
     assert_eq!(wrong("siegel serve --config FILE --no-such-flag"), 1);
     assert_eq!(wrong("target/release/siegel unknown"), 1);
     assert_eq!(wrong("siegel hsm sign"), 1);
+    assert_eq!(wrong("siegel admin --config FILE api-key forget KEY"), 1);
+    assert_eq!(wrong("siegel admin --config FILE api-key revoke KEY"), 0);
     assert_eq!(wrong("siegel verify --json FILE | jq .archives"), 0);
 }

@@ -134,6 +134,9 @@ fn broken_links(paper: &Paper) -> Vec<String> {
     complaints
 }
 
+/// Names that many files have.
+const KINDS: &[&str] = &["mod.rs", "tests.rs"];
+
 /// Files of the source that are named between backticks and are not where the paper says.
 fn missing_files(paper: &Paper) -> Vec<String> {
     let places = [
@@ -148,6 +151,7 @@ fn missing_files(paper: &Paper) -> Vec<String> {
         .code_spans()
         .into_iter()
         .filter(is_file)
+        .filter(|span| !KINDS.contains(&span.as_str()))
         .filter(|span| !places.iter().any(|place| place.join(span).exists()))
         .map(|span| format!("{}: there is no {span}", paper.name()))
         .collect()

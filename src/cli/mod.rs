@@ -33,7 +33,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Credentials for a first client, and a small till that shows the whole way.
     Demo(demo::DemoArgs),
-    /// Organisations, API keys and TSSs.
+    /// Organisations and API keys.
     Admin(admin::AdminArgs),
     /// Tokens that hold keys: what there is, and what it can do.
     Hsm(hsm::HsmArgs),

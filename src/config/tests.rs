@@ -114,3 +114,108 @@ fn a_line_that_is_not_understood_is_numbered_but_not_repeated() {
     assert!(said.contains("unknown field `pin`"), "{said}");
     assert!(!said.contains("geheim"), "{said}");
 }
+
+const EXAMPLE: &str = include_str!("../../schema/siegel.example.toml");
+
+/// Keys of the example that cannot be used beside what it uses, and one whose default depends on the machine.
+const NOT_DEFAULTS: &[&str] = &["workers", "postgres", "serial", "slot", "pin_env"];
+
+/// The example with the keys in its comments made real, but for these.
+fn uncommented(but: &[&str]) -> String {
+    let real = |line: &str| -> String {
+        let key = line
+            .strip_prefix('#')
+            .filter(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase()))
+            .filter(|rest| {
+                !but.iter()
+                    .any(|name| rest.starts_with(&format!("{name} =")))
+            });
+        key.unwrap_or(line).to_owned() + "\n"
+    };
+    EXAMPLE.lines().map(real).collect()
+}
+
+#[test]
+fn the_example_is_a_configuration() {
+    let config = read(EXAMPLE).unwrap();
+    assert_eq!(config.tokens.len(), 1);
+    assert!(!config.has_live());
+}
+
+#[test]
+fn the_values_in_the_comments_of_the_example_are_the_defaults() {
+    assert!(toml::from_str::<RawConfig>(&uncommented(&[])).is_ok());
+    // The folder of the file is another one at each reading.
+    let told = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("token.pin"), "1234\n").unwrap();
+        let config = toml::from_str::<RawConfig>(text)
+            .unwrap()
+            .check(folder.path());
+        format!("{:#?}", config.unwrap()).replace(folder.path().to_str().unwrap(), "")
+    };
+    assert_eq!(told(&uncommented(NOT_DEFAULTS)), told(EXAMPLE));
+    let postgres = uncommented(&["workers", "serial", "slot", "pin_env"])
+        .replace("\nsqlite = ", "\n#sqlite = ");
+    let StoreConfig::Postgres {
+        connections_max,
+        lock_timeout_ms,
+        ..
+    } = read(&postgres).unwrap().store
+    else {
+        panic!("the example with postgres is about {postgres}");
+    };
+    let left_out = postgres
+        .replace("\nconnections_max", "\n#connections_max")
+        .replace("\nlock_timeout_ms", "\n#lock_timeout_ms");
+    let StoreConfig::Postgres {
+        connections_max: connections_default,
+        lock_timeout_ms: lock_timeout_default,
+        ..
+    } = read(&left_out).unwrap().store
+    else {
+        panic!("the example with postgres is about {left_out}");
+    };
+    assert_eq!(
+        (connections_max, lock_timeout_ms),
+        (connections_default, lock_timeout_default)
+    );
+}
+
+/// The names that a section takes, as the complaint about one that it does not take lists them.
+fn known_keys(section: &str) -> Vec<String> {
+    let header = match section {
+        "" => String::new(),
+        "token" => "[[token]]\n".to_owned(),
+        section => format!("[{section}]\n"),
+    };
+    let error = toml::from_str::<RawConfig>(&format!("{header}no_such_key = 1\n")).unwrap_err();
+    let said = error.message();
+    let (_, list) = said
+        .split_once("expected ")
+        .unwrap_or_else(|| panic!("[{section}] was told {said:?}"));
+    let names: Vec<_> = list.split('`').skip(1).step_by(2).collect();
+    assert!(!names.is_empty(), "[{section}] was told {said:?}");
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_example_names_every_key_there_is() {
+    let example: toml::Table = toml::from_str(&uncommented(&[])).unwrap();
+    let top = known_keys("");
+    assert!(top.len() > 8, "{top:?}");
+    for name in top {
+        let found = example
+            .get(&name)
+            .unwrap_or_else(|| panic!("the example has no {name}"));
+        let section = match found {
+            toml::Value::Table(section) => section,
+            toml::Value::Array(sections) => sections[0].as_table().unwrap(),
+            _ => continue,
+        };
+        let shown: Vec<_> = section.keys().cloned().collect();
+        for key in known_keys(&name) {
+            assert!(shown.contains(&key), "the example has no {name}.{key}");
+        }
+    }
+}

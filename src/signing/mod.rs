@@ -47,7 +47,8 @@ pub type Reply = Box<dyn FnOnce(Result<Outcome, SigningError>) + Send>;
 
 /// Takes commands for any TSS. Shared by all doors.
 pub trait Submit: Send + Sync {
-    /// Queues the command in the lane of its TSS. `reply` is called exactly once, at once if the lane
+    /// Queues the command in the lane of its TSS. `reply` is called exactly once, at once if the lane is
+    /// full or closed.
     fn submit(&self, tss: TssId, caller: Caller, command: Command, reply: Reply);
 
     /// Per token: its label, and whether its canary signed when last asked.

@@ -11,6 +11,7 @@ mod contract;
 mod export;
 mod field_exports;
 mod hsm_cli;
+mod http;
 mod pki;
 mod support;
 mod tidy;

@@ -24,11 +24,16 @@ const INVALID: &str = "Unauthorized";
 
 /// `POST /auth`
 pub(super) async fn log_in(desk: web::Data<Desk>, body: JsonBody) -> Result<HttpResponse, Problem> {
-    let text = |name: &str| body.get(name).and_then(Value::as_str);
+    // The dialect turns numbers into text where it wants text.
+    let text = |name: &str| match body.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
     let now = desk.door.clock.now();
     let (session, key) = match (text("api_key"), text("api_secret"), text("refresh_token")) {
-        (Some(key), Some(secret), _) => log_in_by_key(&desk, key, secret, now).await?,
-        (_, _, Some(token)) => refresh(&desk, token, now).await?,
+        (Some(key), Some(secret), _) => log_in_by_key(&desk, &key, &secret, now).await?,
+        (_, _, Some(token)) => refresh(&desk, &token, now).await?,
         (_, _, None) => {
             let message = "body should have required property 'api_key'";
             return Err(Problem::invalid(message));

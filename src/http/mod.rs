@@ -7,6 +7,7 @@
 mod auth;
 mod body;
 mod door;
+mod endpoint;
 mod health;
 mod problem;
 mod server;
@@ -14,5 +15,6 @@ pub mod sign_de_v2;
 mod tokens;
 
 pub use door::{BODY_LEN_MAX, Desk, Door, DoorSettings};
+pub use endpoint::{Endpoint, endpoints};
 pub use problem::Problem;
 pub use server::serve;

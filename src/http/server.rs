@@ -1,8 +1,8 @@
 //! The HTTP server: what is around the routes.
 
 use super::door::{Desk, Door};
+use super::endpoint;
 use super::problem::Problem;
-use super::{auth, health, sign_de_v2};
 use actix_cors::Cors;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
@@ -36,7 +36,7 @@ pub fn serve(door: Door, listener: TcpListener) -> std::io::Result<Server> {
     let mut server = HttpServer::new(move || {
         App::new()
             .app_data(desk.clone())
-            .configure(routes)
+            .configure(endpoint::register)
             .default_service(web::to(no_route))
             .wrap(cors())
             .wrap(NormalizePath::new(TrailingSlash::Trim))
@@ -52,19 +52,7 @@ pub fn serve(door: Door, listener: TcpListener) -> std::io::Result<Server> {
     Ok(server.listen(listener)?.run())
 }
 
-fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/health/live", web::get().to(health::live))
-        .route("/health/ready", web::get().to(health::ready))
-        .service(
-            web::scope("/api/v2")
-                .route("/auth", web::post().to(auth::log_in))
-                .configure(sign_de_v2::routes)
-                .default_service(web::to(no_route)),
-        );
-}
-
-async fn no_route() -> Result<HttpResponse, Problem> {
+pub(super) async fn no_route() -> Result<HttpResponse, Problem> {
     Err(Problem::no_route())
 }
 

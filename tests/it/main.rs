@@ -12,6 +12,7 @@ mod docs;
 mod export;
 mod field_exports;
 mod hsm_cli;
+mod http;
 mod pki;
 mod support;
 mod tidy;

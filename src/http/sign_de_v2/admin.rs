@@ -4,9 +4,11 @@ use super::params::{Layer, tss_id};
 use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
+use crate::http::endpoint::Endpoint;
 use crate::http::problem::Problem;
 use crate::sma::{Command, CredentialDigest};
 use crate::terms::{Entropy, Secret};
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use argon2::{Algorithm, Argon2, Params, Version};
 use serde_json::{Value, json};
@@ -27,12 +29,17 @@ const HASH_LANES: u32 = 1;
 
 type Answer = Result<HttpResponse, Problem>;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/tss/{tss_id}/admin", web::patch().to(set_pin))
-        .route("/tss/{tss_id}/admin/auth", web::post().to(log_in))
-        .route("/tss/{tss_id}/admin/logout", web::post().to(log_out));
-}
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::new(Method::PATCH, "/tss/{tss_id}/admin", |route| {
+        route.to(set_pin)
+    }),
+    Endpoint::new(Method::POST, "/tss/{tss_id}/admin/auth", |route| {
+        route.to(log_in)
+    }),
+    Endpoint::new(Method::POST, "/tss/{tss_id}/admin/logout", |route| {
+        route.to(log_out)
+    }),
+];
 
 /// The slow hash of a PIN or PUK.
 pub(super) fn credential_digest(

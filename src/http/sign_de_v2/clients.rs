@@ -6,27 +6,31 @@ use super::{VERSION, lists, metadata};
 use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
+use crate::http::endpoint::Endpoint;
 use crate::http::problem::Problem;
 use crate::ledger::LedgerError;
 use crate::sma::{Caller, Client, Command, MetadataTarget, Outcome};
 use crate::terms::{ClientId, ClientSerial, Environment, TssId};
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 type Answer = Result<HttpResponse, Problem>;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    const ONE: &str = "/tss/{tss_id}/client/{client_id}";
-    const METADATA: &str = "/tss/{tss_id}/client/{client_id}/metadata";
-    config
-        .route("/client", web::get().to(list_all))
-        .route("/tss/{tss_id}/client", web::get().to(list_of_tss))
-        .route(ONE, web::put().to(register))
-        .route(ONE, web::get().to(retrieve))
-        .route(ONE, web::patch().to(update))
-        .route(METADATA, web::get().to(get_metadata))
-        .route(METADATA, web::patch().to(patch_metadata));
-}
+const ONE: &str = "/tss/{tss_id}/client/{client_id}";
+const METADATA: &str = "/tss/{tss_id}/client/{client_id}/metadata";
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::new(Method::GET, "/client", |route| route.to(list_all)),
+    Endpoint::new(Method::GET, "/tss/{tss_id}/client", |route| {
+        route.to(list_of_tss)
+    }),
+    Endpoint::new(Method::PUT, ONE, |route| route.to(register)),
+    Endpoint::new(Method::GET, ONE, |route| route.to(retrieve)),
+    Endpoint::new(Method::PATCH, ONE, |route| route.to(update)),
+    Endpoint::new(Method::GET, METADATA, |route| route.to(get_metadata)),
+    Endpoint::new(Method::PATCH, METADATA, |route| route.to(patch_metadata)),
+];
 
 fn client_answer(tss: TssId, client: &Client, environment: Environment) -> Value {
     json!({
@@ -43,6 +47,26 @@ fn client_answer(tss: TssId, client: &Client, environment: Environment) -> Value
     })
 }
 
+/// The answer to a registration, in the recorded order of keys, which is another one.
+fn registered_answer(tss: TssId, client: &Client, environment: Environment) -> Value {
+    let mut answer = json!({
+        "_id": client.id.to_string(),
+        "state": client.state.as_str(),
+        "serial_number": client.serial.as_str(),
+        "time_creation": client.time_creation.unix_seconds(),
+        "tss_id": tss.to_string(),
+        "_type": "CLIENT",
+        "_env": environment.as_str(),
+        "_version": VERSION,
+    });
+    if let Some(fields) = answer.as_object_mut()
+        && !client.metadata.pairs().is_empty()
+    {
+        fields.insert("metadata".to_owned(), json!(client.metadata.pairs()));
+    }
+    answer
+}
+
 async fn register(
     desk: web::Data<Desk>,
     Authorized(caller): Authorized,
@@ -56,7 +80,7 @@ async fn register(
         metadata: body_metadata(&body)?,
     };
     let client = submit(&desk, tss, caller, command).await?;
-    Ok(HttpResponse::Ok().json(client_answer(tss, &client, caller.environment)))
+    Ok(HttpResponse::Ok().json(registered_answer(tss, &client, caller.environment)))
 }
 
 fn serial(body: &Value) -> Result<ClientSerial, Problem> {

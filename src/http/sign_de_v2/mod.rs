@@ -11,8 +11,8 @@ mod clients;
 mod params;
 mod tss;
 
+use super::endpoint::Endpoint;
 use super::problem::Problem;
-use actix_web::web;
 use query::Malformed;
 
 /// Version of the dialect that we speak; `_version` of every resource.
@@ -24,12 +24,11 @@ impl From<Malformed> for Problem {
     }
 }
 
-/// Every route of the dialect but `/auth`.
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config
-        .configure(tss::routes)
-        .configure(admin::routes)
-        .configure(clients::routes)
-        .configure(transactions::routes)
-        .configure(exports::routes);
-}
+/// Every endpoint of the dialect but `/auth`, by resource.
+pub(super) const ENDPOINTS: [&[Endpoint]; 5] = [
+    tss::ENDPOINTS,
+    admin::ENDPOINTS,
+    clients::ENDPOINTS,
+    transactions::ENDPOINTS,
+    exports::ENDPOINTS,
+];

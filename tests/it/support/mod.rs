@@ -3,4 +3,5 @@
 pub mod elsewhere;
 pub mod installation;
 pub mod ledger;
+pub mod server;
 pub mod token;

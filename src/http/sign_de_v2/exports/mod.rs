@@ -6,7 +6,7 @@ mod routes;
 
 pub use answer::export;
 pub use query::export_request;
-pub(super) use routes::routes;
+pub(super) use routes::ENDPOINTS;
 
 #[cfg(test)]
 mod tests;

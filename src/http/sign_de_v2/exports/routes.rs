@@ -8,11 +8,12 @@ use crate::export::{Archive, ExportWish, freeze};
 use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
+use crate::http::endpoint::Endpoint;
 use crate::http::problem::Problem;
 use crate::ledger::{ExportRow, ExportState, LedgerError, Store, TransactionLookup, TssRow};
 use crate::sma::{Caller, Metadata, TransactionRef, TssState};
 use crate::terms::{ExportId, ExportRequest, SeTime, TssId};
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::rt::task::spawn_blocking;
 use actix_web::{Error, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -25,19 +26,25 @@ type Answer = Result<HttpResponse, Problem>;
 /// Clients come back after this time for an export that is not complete, in seconds.
 const NOT_COMPLETED_RETRY_S: u32 = 60;
 
-pub(in crate::http::sign_de_v2) fn routes(config: &mut web::ServiceConfig) {
-    const ONE: &str = "/tss/{tss_id}/export/{export_id}";
-    const METADATA: &str = "/tss/{tss_id}/export/{export_id}/metadata";
-    config
-        .route("/export", web::get().to(list_all))
-        .route("/tss/{tss_id}/export", web::get().to(list_of_tss))
-        .route(ONE, web::put().to(trigger))
-        .route(ONE, web::get().to(retrieve))
-        .route(ONE, web::delete().to(cancel))
-        .route("/tss/{tss_id}/export/{export_id}/file", web::get().to(file))
-        .route(METADATA, web::get().to(get_metadata))
-        .route(METADATA, web::patch().to(patch_metadata));
-}
+const ONE: &str = "/tss/{tss_id}/export/{export_id}";
+const METADATA: &str = "/tss/{tss_id}/export/{export_id}/metadata";
+
+pub(in crate::http::sign_de_v2) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::new(Method::GET, "/export", |route| route.to(list_all)),
+    Endpoint::new(Method::GET, "/tss/{tss_id}/export", |route| {
+        route.to(list_of_tss)
+    }),
+    Endpoint::new(Method::PUT, ONE, |route| route.to(trigger)),
+    Endpoint::new(Method::GET, ONE, |route| route.to(retrieve)),
+    Endpoint::new(Method::DELETE, ONE, |route| route.to(cancel)),
+    Endpoint::new(
+        Method::GET,
+        "/tss/{tss_id}/export/{export_id}/file",
+        |route| route.to(file),
+    ),
+    Endpoint::new(Method::GET, METADATA, |route| route.to(get_metadata)),
+    Endpoint::new(Method::PATCH, METADATA, |route| route.to(patch_metadata)),
+];
 
 async fn trigger(
     desk: web::Data<Desk>,

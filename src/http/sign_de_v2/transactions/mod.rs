@@ -6,7 +6,7 @@ mod routes;
 
 pub use answer::{TransactionAnswerError, row_of, transaction};
 pub use body::{command, reference, revision};
-pub(super) use routes::routes;
+pub(super) use routes::ENDPOINTS;
 
 #[cfg(test)]
 mod tests;

@@ -6,32 +6,40 @@ use super::{command, revision, row_of, transaction};
 use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
+use crate::http::endpoint::Endpoint;
 use crate::http::problem::Problem;
 use crate::ledger::{LedgerError, TransactionLookup, TransactionRow};
 use crate::sma::{Caller, Command, MetadataTarget, Outcome};
 use crate::terms::{ClientId, TssId};
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 type Answer = Result<HttpResponse, Problem>;
 
-pub(in crate::http::sign_de_v2) fn routes(config: &mut web::ServiceConfig) {
-    const ONE: &str = "/tss/{tss_id}/tx/{tx_id_or_number}";
-    const METADATA: &str = "/tss/{tss_id}/tx/{tx_id_or_number}/metadata";
-    config
-        .route("/tx", web::get().to(list_all))
-        .route("/tss/{tss_id}/tx", web::get().to(list_of_tss))
-        .route(
-            "/tss/{tss_id}/client/{client_id}/tx",
-            web::get().to(list_of_client),
-        )
-        .route(ONE, web::put().to(sign))
-        .route(ONE, web::get().to(retrieve))
-        .route("/tss/{tss_id}/tx/{tx_id_or_number}/log", web::get().to(log))
-        .route(METADATA, web::get().to(get_metadata))
-        .route(METADATA, web::patch().to(patch_metadata));
-}
+const ONE: &str = "/tss/{tss_id}/tx/{tx_id_or_number}";
+const METADATA: &str = "/tss/{tss_id}/tx/{tx_id_or_number}/metadata";
+
+pub(in crate::http::sign_de_v2) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::new(Method::GET, "/tx", |route| route.to(list_all)),
+    Endpoint::new(Method::GET, "/tss/{tss_id}/tx", |route| {
+        route.to(list_of_tss)
+    }),
+    Endpoint::new(
+        Method::GET,
+        "/tss/{tss_id}/client/{client_id}/tx",
+        |route| route.to(list_of_client),
+    ),
+    Endpoint::new(Method::PUT, ONE, |route| route.to(sign)),
+    Endpoint::new(Method::GET, ONE, |route| route.to(retrieve)),
+    Endpoint::new(
+        Method::GET,
+        "/tss/{tss_id}/tx/{tx_id_or_number}/log",
+        |route| route.to(log),
+    ),
+    Endpoint::new(Method::GET, METADATA, |route| route.to(get_metadata)),
+    Endpoint::new(Method::PATCH, METADATA, |route| route.to(patch_metadata)),
+];
 
 async fn sign(
     desk: web::Data<Desk>,

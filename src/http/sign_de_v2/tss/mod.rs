@@ -3,4 +3,4 @@
 mod answer;
 mod routes;
 
-pub(super) use routes::{body_metadata, routes};
+pub(super) use routes::{ENDPOINTS, body_metadata};

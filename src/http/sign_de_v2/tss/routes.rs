@@ -6,11 +6,13 @@ use super::answer::{created, retrieved, updated};
 use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
+use crate::http::endpoint::Endpoint;
 use crate::http::problem::{NO_DEVICE, Problem};
 use crate::http::sign_de_v2::admin::{credential_digest, new_puk};
 use crate::ledger::LedgerError;
 use crate::sma::{Caller, Command, MetadataPatch, MetadataTarget, NewTss, Outcome, Rejection, Tss};
 use crate::terms::TssId;
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -26,15 +28,18 @@ const DEVICE_PAUSE: Duration = Duration::from_millis(100);
 
 type Answer = Result<HttpResponse, Problem>;
 
-pub(in crate::http::sign_de_v2) fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/tss", web::get().to(list))
-        .route("/tss/{tss_id}", web::put().to(create))
-        .route("/tss/{tss_id}", web::get().to(retrieve))
-        .route("/tss/{tss_id}", web::patch().to(update))
-        .route("/tss/{tss_id}/metadata", web::get().to(get_metadata))
-        .route("/tss/{tss_id}/metadata", web::patch().to(patch_metadata));
-}
+pub(in crate::http::sign_de_v2) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::new(Method::GET, "/tss", |route| route.to(list)),
+    Endpoint::new(Method::PUT, "/tss/{tss_id}", |route| route.to(create)),
+    Endpoint::new(Method::GET, "/tss/{tss_id}", |route| route.to(retrieve)),
+    Endpoint::new(Method::PATCH, "/tss/{tss_id}", |route| route.to(update)),
+    Endpoint::new(Method::GET, "/tss/{tss_id}/metadata", |route| {
+        route.to(get_metadata)
+    }),
+    Endpoint::new(Method::PATCH, "/tss/{tss_id}/metadata", |route| {
+        route.to(patch_metadata)
+    }),
+];
 
 /// What a sealed PUK is sealed for.
 fn puk_context(tss: TssId) -> String {

@@ -1,0 +1,91 @@
+//! Every route of the server, in one table: what is registered is what is listed, so tests that walk
+//! the list miss none.
+
+use super::{auth, health, sign_de_v2};
+use actix_web::http::Method;
+use actix_web::{Route, web};
+
+/// One method of one path.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its method.
+    pub method: Method,
+    /// Its path below that of its table, with names in braces where ids stand.
+    pub path: &'static str,
+    /// Whether it may be called without a token.
+    pub is_open: bool,
+    handler: fn(Route) -> Route,
+}
+
+impl Endpoint {
+    /// For callers with a token.
+    pub(super) const fn new(
+        method: Method,
+        path: &'static str,
+        handler: fn(Route) -> Route,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            is_open: false,
+            handler,
+        }
+    }
+
+    /// For everybody.
+    const fn open(method: Method, path: &'static str, handler: fn(Route) -> Route) -> Self {
+        Self {
+            method,
+            path,
+            is_open: true,
+            handler,
+        }
+    }
+}
+
+/// Where the dialect starts.
+const SIGN_DE_V2: &str = "/api/v2";
+
+const HEALTH: &[Endpoint] = &[
+    Endpoint::open(Method::GET, "/health/live", |route| route.to(health::live)),
+    Endpoint::open(Method::GET, "/health/ready", |route| {
+        route.to(health::ready)
+    }),
+];
+
+const AUTH: &[Endpoint] = &[Endpoint::open(Method::POST, "/auth", |route| {
+    route.to(auth::log_in)
+})];
+
+fn of_sign_de_v2() -> impl Iterator<Item = &'static Endpoint> {
+    let tables = [AUTH].into_iter().chain(sign_de_v2::ENDPOINTS);
+    tables.flatten()
+}
+
+/// Every endpoint with its whole path.
+pub fn endpoints() -> impl Iterator<Item = (String, &'static Endpoint)> {
+    let health = HEALTH
+        .iter()
+        .map(|endpoint| (endpoint.path.to_owned(), endpoint));
+    let dialect =
+        of_sign_de_v2().map(|endpoint| (format!("{SIGN_DE_V2}{}", endpoint.path), endpoint));
+    health.chain(dialect)
+}
+
+/// Registers every endpoint.
+pub(super) fn register(config: &mut web::ServiceConfig) {
+    for endpoint in HEALTH {
+        config.route(endpoint.path, endpoint.route());
+    }
+    let mut scope = web::scope(SIGN_DE_V2);
+    for endpoint in of_sign_de_v2() {
+        scope = scope.route(endpoint.path, endpoint.route());
+    }
+    config.service(scope.default_service(web::to(super::server::no_route)));
+}
+
+impl Endpoint {
+    fn route(&self) -> Route {
+        (self.handler)(web::method(self.method.clone()))
+    }
+}

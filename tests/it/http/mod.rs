@@ -1,0 +1,16 @@
+//! The HTTP door, through HTTP: one file per resource.
+
+mod admin;
+mod auth;
+mod client;
+mod clients;
+mod exports;
+mod golden;
+mod hostile;
+mod lists;
+mod metadata;
+mod restart;
+mod routes;
+mod transactions;
+mod transport;
+mod tss;

@@ -1,0 +1,318 @@
+//! A whole server inside the test process: a real node on a token of its own, served on a free
+//! loopback port, with a clock that stands still until a test moves it.
+
+use super::ledger::{self, Place};
+use super::token::{self, PIN, TestClock, TestEntropy, TestToken};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use siegel::app::Node;
+use siegel::config::Config;
+use siegel::ledger::{ApiKey, ApiKeyStatus, OrganizationRow, SealingKey, Store, StoreConfig};
+use siegel::terms::{Clock, Environment, OrganizationId, SeTime};
+use std::fs::{self, Permissions};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// Longest wait for anything, in milliseconds.
+pub const PATIENCE_MS: u64 = 60_000;
+
+/// When the clock of a new server stands still, in unix seconds.
+pub const START_S: i64 = 1_800_000_000;
+
+/// A clock that tests move forward.
+pub struct StillClock {
+    machine: Arc<TestClock>,
+    now_s: AtomicI64,
+}
+
+impl StillClock {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            machine: TestClock::start(),
+            now_s: AtomicI64::new(START_S),
+        })
+    }
+}
+
+impl Clock for StillClock {
+    fn now(&self) -> SeTime {
+        SeTime::try_from(self.now_s.load(Ordering::SeqCst)).unwrap()
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.machine.monotonic_ms()
+    }
+}
+
+/// What a server is to be like; TOML sections as an operator writes them.
+pub struct TestServerBuilder {
+    folder: TempDir,
+    sections: String,
+    /// `None` for SQLite in the folder.
+    place: Option<Place>,
+    pool_target: u32,
+}
+
+impl TestServerBuilder {
+    /// Adds a section of the configuration, such as `[limits]` with its lines.
+    pub fn section(mut self, text: &str) -> Self {
+        self.sections.push_str(text);
+        self.sections.push('\n');
+        self
+    }
+
+    /// Prepared devices to keep.
+    pub const fn pool_target(mut self, target: u32) -> Self {
+        self.pool_target = target;
+        self
+    }
+
+    /// Keeps the ledger there.
+    pub fn on(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Starts it.
+    pub fn start(self) -> TestServer {
+        let folder = self.folder;
+        let path = |name: &str| folder.path().join(name);
+        SealingKey::create_file(&path("seal.key"), &TestEntropy).unwrap();
+        let token = token::softhsm();
+        fs::write(path("token.pin"), PIN).unwrap();
+        fs::set_permissions(path("token.pin"), Permissions::from_mode(0o600)).unwrap();
+        let ledger = match self.place.as_ref().map(Place::config) {
+            None | Some(StoreConfig::Sqlite { .. }) => "sqlite = \"ledger.db\"".to_owned(),
+            Some(StoreConfig::Postgres { url, .. }) => format!("postgres = {url:?}"),
+        };
+        let text = format!(
+            r#"
+[server]
+listen = "127.0.0.1:0"
+workers = 2
+
+[ledger]
+{ledger}
+
+[secrets]
+seal_key_file = "seal.key"
+
+[pki]
+pool_target = {}
+
+[[token]]
+name = "main"
+environment = "TEST"
+module = {:?}
+label = "{}"
+pin_file = "token.pin"
+
+{}"#,
+            self.pool_target,
+            token.module.to_str().unwrap(),
+            token.label,
+            self.sections
+        );
+        fs::write(path("siegel.toml"), text).unwrap();
+        let mut server = TestServer {
+            clock: StillClock::new(),
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            running: None,
+            _place: self.place,
+            _token: token,
+            folder,
+        };
+        server.run();
+        server
+    }
+}
+
+/// A node and its door. Dropping it stops both.
+pub struct TestServer {
+    // Before the place and the folder, which must outlive it.
+    running: Option<Running>,
+    clock: Arc<StillClock>,
+    /// Stays open over restarts, so that the address stays ours.
+    listener: TcpListener,
+    folder: TempDir,
+    _token: TestToken,
+    _place: Option<Place>,
+}
+
+struct Running {
+    node: Node,
+    handle: actix_web::dev::ServerHandle,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    fn stop(self) {
+        let stopping = self.handle.stop(true);
+        actix_web::rt::System::new().block_on(stopping);
+        self.thread.join().unwrap();
+        self.node.stop();
+    }
+}
+
+impl TestServer {
+    /// On SQLite, with the settings of a new installation.
+    pub fn builder() -> TestServerBuilder {
+        Self::builder_in(tempfile::tempdir().unwrap())
+    }
+
+    fn builder_in(folder: TempDir) -> TestServerBuilder {
+        TestServerBuilder {
+            folder,
+            sections: String::new(),
+            place: None,
+            pool_target: 3,
+        }
+    }
+
+    fn run(&mut self) {
+        let config = Config::read(&self.folder.path().join("siegel.toml")).unwrap();
+        let clock: Arc<dyn Clock> = Arc::<StillClock>::clone(&self.clock);
+        let node = Node::start(&config, clock, Arc::new(TestEntropy)).unwrap();
+        let (door, listener) = (node.door(), self.listener.try_clone().unwrap());
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let server = siegel::http::serve(door, listener).unwrap();
+                tell.send(server.handle()).unwrap();
+                server.await.unwrap();
+            });
+        });
+        self.running = Some(Running {
+            node,
+            handle: told.recv().unwrap(),
+            thread,
+        });
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("the server runs")
+    }
+
+    /// Stops and starts again, on the same ledger, token and address.
+    pub fn restart(&mut self) {
+        self.running.take().expect("the server runs").stop();
+        self.run();
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// The running node.
+    pub fn node(&self) -> &Node {
+        &self.running().node
+    }
+
+    /// Its ledger.
+    pub fn store(&self) -> Store {
+        self.node().door().store
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, seconds: i64) {
+        self.clock.now_s.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Its time, in unix seconds.
+    pub fn now_s(&self) -> i64 {
+        self.clock.now_s.load(Ordering::SeqCst)
+    }
+
+    /// A new organisation with one API key.
+    pub fn organization(&self) -> Credentials {
+        let organization = OrganizationId::new(Uuid::new_v4());
+        let row = OrganizationRow {
+            id: organization,
+            name: "Bäckerei".to_owned(),
+            time_creation: self.clock.now(),
+        };
+        self.store().add_organization(&row).unwrap();
+        self.api_key(organization, Environment::Test)
+    }
+
+    /// Another API key of an organisation.
+    pub fn api_key(&self, organization: OrganizationId, environment: Environment) -> Credentials {
+        let credentials = Credentials {
+            organization,
+            key: format!("test_{}_till", Uuid::new_v4().simple()),
+            secret: Uuid::new_v4().to_string(),
+        };
+        let row = ApiKey {
+            key: credentials.key.clone(),
+            organization,
+            environment,
+            name: "till".to_owned(),
+            secret_sha256: Sha256::digest(credentials.secret.as_bytes()).into(),
+            status: ApiKeyStatus::Enabled,
+            time_creation: self.clock.now(),
+        };
+        self.store().add_api_key(&row).unwrap();
+        credentials
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+}
+
+/// What a till logs in with.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    pub organization: OrganizationId,
+    pub key: String,
+    pub secret: String,
+}
+
+impl Credentials {
+    /// Body of a login.
+    pub fn body(&self) -> serde_json::Value {
+        json!({"api_key": self.key, "api_secret": self.secret})
+    }
+}
+
+/// The server on SQLite that most tests share: each makes an organisation of its own.
+pub fn shared() -> &'static TestServer {
+    static SHARED: OnceLock<TestServer> = OnceLock::new();
+    SHARED.get_or_init(|| shared_in("http-sqlite").pool_target(12).start())
+}
+
+/// The same on PostgreSQL; `None`, with a line that says so, when the run has no database server.
+pub fn shared_on_postgres() -> Option<&'static TestServer> {
+    static SHARED: OnceLock<Option<TestServer>> = OnceLock::new();
+    let start = || {
+        let place = ledger::postgres()?;
+        Some(shared_in("http-postgres").on(place).pool_target(6).start())
+    };
+    SHARED.get_or_init(start).as_ref()
+}
+
+/// Nobody drops what all tests share, so it lies where the next run clears up.
+fn shared_in(name: &str) -> TestServerBuilder {
+    let folder = token::home().join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    TestServer::builder_in(tempfile::tempdir_in(folder).unwrap())
+}
+
+/// Runs a test on both databases.
+pub fn on_both(test: impl Fn(&TestServer)) {
+    test(shared());
+    if let Some(server) = shared_on_postgres() {
+        test(server);
+    }
+}

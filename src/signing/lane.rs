@@ -4,11 +4,11 @@ use super::SigningError;
 use super::job::Job;
 use super::lanes::LaneSettings;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
-use super::recovery::answer_by_fate;
-use super::tokens::Token;
-use crate::csp::{CspError, KeyPair};
+use super::recovery::{Unfinished, answer_by_fate};
+use super::signed::{SignedTss, WRONG_KEY, sign_all};
+use super::tokens::{Deadline, Token};
 use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss};
-use crate::sma::{self, Needs};
+use crate::sma::{self, Command, Needs};
 use crate::terms::{Clock, TssId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,23 +21,62 @@ pub(super) struct Lane {
     pub(super) rules: Arc<sma::Settings>,
     pub(super) settings: LaneSettings,
     /// Signed, and not known to be kept: committed with the same bytes before anything else.
-    pub(super) unfinished: Vec<Arc<Batch>>,
+    pub(super) unfinished: Vec<Arc<Unfinished>>,
     /// Which clock correction each TSS has testified to.
     pub(super) clock_steps_seen: BTreeMap<TssId, u64>,
     /// Dropped out of a batch because a signature failed; first of the next one.
     pub(super) decided_anew: VecDeque<Job>,
+    /// Signs nothing more until a person has looked and started the server anew.
+    pub(super) stopped: BTreeSet<TssId>,
 }
 
 impl Lane {
+    pub fn new(
+        ledger: Box<dyn LaneLedger>,
+        tokens: Arc<BTreeMap<String, Token>>,
+        clock: Arc<dyn Clock>,
+        rules: Arc<sma::Settings>,
+        settings: LaneSettings,
+    ) -> Self {
+        Self {
+            ledger,
+            tokens,
+            clock,
+            rules,
+            settings,
+            unfinished: Vec::new(),
+            clock_steps_seen: BTreeMap::new(),
+            decided_anew: VecDeque::new(),
+            stopped: BTreeSet::new(),
+        }
+    }
+
     /// Runs one batch. Every job is answered, or kept in `decided_anew` for the next batch.
-    ///
-    /// Order is the point of this function: fenced, decided, signed, kept, told.
     pub(super) fn process(&mut self, jobs: Vec<Job>) {
         self.finish_unfinished();
-        let jobs = refuse_blocked(jobs, &self.blocked());
-        let mut held = match self.ledger.lock(&needs_of(&jobs)) {
+        let jobs = refuse_those(jobs, &NOT_KEPT, |job| self.has_unfinished(job.tss));
+        let jobs = refuse_those(jobs, &STOPPED, |job| {
+            // To give it up for good is what the person may decide.
+            let is_farewell = matches!(job.command, Command::DeclareDefective);
+            self.stopped.contains(&job.tss) && !is_farewell
+        });
+        let mut batches = vec![jobs];
+        while let Some(jobs) = batches.pop() {
+            batches.extend(self.work_off(jobs));
+        }
+    }
+
+    /// Order is the point of this function: fenced, decided, signed, kept, told.
+    ///
+    /// Returns what has to be tried in smaller batches.
+    fn work_off(&mut self, jobs: Vec<Job>) -> Vec<Vec<Job>> {
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        let needs = needs_of(&jobs);
+        let mut held = match self.ledger.lock(&needs) {
             Ok(held) => held,
-            Err(error) => return refuse_all(jobs, &unavailable(&error)),
+            Err(error) => return without_lock(jobs, &error),
         };
         let loaded = held.take_loaded();
         let time = BatchTime {
@@ -51,38 +90,52 @@ impl Lane {
             seen: &self.clock_steps_seen,
         };
         let planned = rounds.decide_all(jobs);
-        let signed = sign_all(planned, &self.tokens, self.settings.hsm_timeout_ms);
-        let (kept, again) = rounds.drop_failed(signed);
-        let (batch, told) = gather(kept);
-        self.decided_anew.extend(again);
+        let deadline = Deadline::after(self.clock.as_ref(), self.settings.hsm_timeout_ms);
+        let signed = sign_all(planned, &self.tokens, &deadline);
+        let sorted = rounds.drop_failed(signed);
+        let loaded = rounds.loaded;
+        self.decided_anew.extend(sorted.again);
+        self.stopped.extend(sorted.broken);
+        let (batch, told, clock_told) = gather(sorted.kept);
         if batch.entries.is_empty() {
             drop(held);
-            return told.into_iter().for_each(Told::release);
+            told.into_iter().for_each(Told::release);
+            return Vec::new();
         }
         // From here on the batch exists; if we fall, it is what we get up with.
-        let batch = Arc::new(batch);
-        self.unfinished.push(Arc::clone(&batch));
-        match held.commit(&batch) {
+        let unfinished = Arc::new(Unfinished {
+            batch,
+            needs,
+            before: loaded,
+            clock_told,
+            clock_step: time.step,
+        });
+        self.unfinished.push(Arc::clone(&unfinished));
+        match held.commit(&unfinished.batch) {
             Ok(()) => {
-                self.unfinished.retain(|other| !Arc::ptr_eq(other, &batch));
-                self.remember_clock_step(&told, time);
+                self.was_kept(&unfinished);
                 told.into_iter().for_each(Told::release);
             }
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "a commit did not succeed; finishing it");
                 let fates = self.finish_unfinished();
-                self.remember_clock_step(&told, time);
                 answer_by_fate(told, &fates);
             }
         }
+        Vec::new()
     }
+}
 
-    fn remember_clock_step(&mut self, told: &[Told], time: BatchTime) {
-        let Some(step) = time.step else { return };
-        for tss in told.iter().filter_map(|told| told.slice.tss.as_ref()) {
-            self.clock_steps_seen.insert(tss.id, step.sequence);
-        }
+/// Answers all jobs, unless the ledger holds damaged data: one TSS with such rows must not stop the
+/// others, so the jobs of each TSS are returned, to be tried alone.
+fn without_lock(jobs: Vec<Job>, error: &LedgerError) -> Vec<Vec<Job>> {
+    let by_tss = by_tss(jobs);
+    if matches!(error, LedgerError::Damaged(_)) && by_tss.len() > 1 {
+        return by_tss.into_values().collect();
     }
+    let jobs = by_tss.into_values().flatten().collect();
+    refuse_all(jobs, &unavailable(error));
+    Vec::new()
 }
 
 fn needs_of(jobs: &[Job]) -> BTreeMap<TssId, Needs> {
@@ -96,12 +149,11 @@ fn needs_of(jobs: &[Job]) -> BTreeMap<TssId, Needs> {
     needs
 }
 
-/// Jobs of a TSS with an unfinished batch come back later.
-fn refuse_blocked(jobs: Vec<Job>, blocked: &BTreeSet<TssId>) -> Vec<Job> {
-    let (blocked, free): (Vec<_>, Vec<_>) =
-        jobs.into_iter().partition(|job| blocked.contains(&job.tss));
-    refuse_all(blocked, &NOT_KEPT);
-    free
+/// Answers some jobs with an error and returns the others.
+fn refuse_those(jobs: Vec<Job>, error: &SigningError, refused: impl Fn(&Job) -> bool) -> Vec<Job> {
+    let (refused, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(refused);
+    refuse_all(refused, error);
+    others
 }
 
 /// What both rounds of deciding look at: the first one, and the one without what could not be signed.
@@ -110,6 +162,14 @@ struct Rounds<'a> {
     rules: &'a sma::Settings,
     time: BatchTime,
     seen: &'a BTreeMap<TssId, u64>,
+}
+
+/// What is left after signing.
+#[derive(Default)]
+struct Sorted {
+    kept: Vec<PlannedTss>,
+    again: Vec<Job>,
+    broken: Vec<TssId>,
 }
 
 impl Rounds<'_> {
@@ -121,196 +181,64 @@ impl Rounds<'_> {
     }
 
     /// `None` (jobs answered) for a TSS that the ledger did not load, which its contract excludes.
-    fn decide(&self, tss: TssId, jobs: Vec<Job>) -> Option<PlannedTss> {
+    fn decide(&self, tss: TssId, mut jobs: Vec<Job>) -> Option<PlannedTss> {
         let Some(state) = self.loaded.get(&tss) else {
             let reason = "the ledger did not load the TSS";
             refuse_all(jobs, &SigningError::Broken { reason });
             return None;
         };
         let seen = self.seen.get(&tss).copied().unwrap_or_default();
-        Some(plan(tss, state, jobs, self.rules, self.time, seen))
+        loop {
+            match plan(tss, state, jobs, self.rules, self.time, seen) {
+                Ok(planned) => return Some(planned),
+                Err(spoiled) => {
+                    spoiled.by.answer.send(Err(spoiled.error));
+                    jobs = spoiled.others;
+                }
+            }
+        }
     }
 
     /// Where a signature failed, the jobs before it stay with the bytes they have; the others drop
     /// out: once they are decided anew, the second time they are told to come back.
-    fn drop_failed(&self, signed: Vec<SignedTss>) -> (Vec<PlannedTss>, Vec<Job>) {
-        let mut kept = Vec::with_capacity(signed.len());
-        let mut again = Vec::new();
+    fn drop_failed(&self, signed: Vec<SignedTss>) -> Sorted {
+        let mut sorted = Sorted::default();
         for tss in signed {
-            if tss.signed_count() == tss.planned.messages.len() {
-                kept.push(tss.planned);
-            } else {
-                let (id, before, signatures) = tss.give_up_the_rest(&mut again);
-                // The same jobs on the same state at the same time give the same messages, so the
-                // signatures fit.
-                if let Some(mut prefix) = self.decide(id, before) {
-                    for (message, signature) in prefix.messages.iter_mut().zip(signatures) {
-                        message.signature = signature;
-                    }
-                    kept.push(prefix);
+            if tss.is_whole() {
+                sorted.kept.push(tss.planned);
+                continue;
+            }
+            let rest = tss.give_up_the_rest();
+            sorted.again.extend(rest.again);
+            sorted.broken.extend(rest.is_broken.then_some(rest.tss));
+            // The same jobs on the same state at the same time give the same messages, so the
+            // signatures fit.
+            if let Some(mut prefix) = self.decide(rest.tss, rest.before) {
+                for (message, signature) in prefix.messages.iter_mut().zip(rest.signatures) {
+                    message.signature = signature;
                 }
+                sorted.kept.push(prefix);
             }
         }
-        (kept, again)
+        sorted
     }
 }
 
-/// A TSS with as many of its messages signed as came before the first failure.
-struct SignedTss {
-    planned: PlannedTss,
-    failure: Option<CspError>,
-}
-
-/// Signs everything, all TSSs at once, token by token.
-fn sign_all(
-    planned: Vec<PlannedTss>,
-    tokens: &BTreeMap<String, Token>,
-    timeout_ms: u64,
-) -> Vec<SignedTss> {
-    let mut work = BTreeMap::<String, (Vec<(usize, usize)>, Vec<(KeyPair, Vec<u8>)>)>::new();
-    for (at, tss) in planned.iter().enumerate() {
-        let (Some(token), Some(key)) = (&tss.token, &tss.key) else {
-            continue;
-        };
-        let (places, digests) = work.entry(token.clone()).or_default();
-        for (number, message) in tss.messages.iter().enumerate() {
-            places.push((at, number));
-            digests.push((key.clone(), message.digest.clone()));
-        }
-    }
-    let mut signed: Vec<_> = planned
-        .into_iter()
-        .map(|planned| SignedTss {
-            planned,
-            failure: None,
-        })
-        .collect();
-    for (token, (places, digests)) in work {
-        let Some(token) = tokens.get(&token) else {
-            continue;
-        };
-        for ((at, number), result) in places.into_iter().zip(token.sign_all(digests, timeout_ms)) {
-            if let Some(tss) = signed.get_mut(at) {
-                tss.take(number, result);
-            }
-        }
-    }
-    signed
-}
-
-impl SignedTss {
-    /// Takes a signature over; the first failure ends it, so that no gap can arise.
-    fn take(&mut self, number: usize, result: Result<Vec<u8>, CspError>) {
-        if self.failure.is_some() {
-            return;
-        }
-        match (result, self.planned.messages.get_mut(number)) {
-            (Ok(signature), Some(message)) => message.signature = signature,
-            (Ok(_), None) => {}
-            (Err(error), _) => self.failure = Some(error),
-        }
-    }
-
-    fn signed_count(&self) -> usize {
-        self.planned
-            .messages
-            .iter()
-            .take_while(|message| !message.signature.is_empty())
-            .count()
-    }
-
-    /// Answers or puts aside the jobs whose messages were not all signed; returns the others, and the
-    /// signatures they have.
-    fn give_up_the_rest(self, again: &mut Vec<Job>) -> (TssId, Vec<Job>, Vec<Vec<u8>>) {
-        let signed_count = self.signed_count();
-        let id = self.planned.tss;
-        let (answer, retry) = failure_answer(id, self.failure.as_ref());
-        let mut before = Vec::new();
-        for decided in self.planned.jobs {
-            let mut job = decided.job;
-            if decided.messages <= signed_count {
-                before.push(job);
-            } else if retry && !job.tried_before {
-                job.tried_before = true;
-                again.push(job);
-            } else {
-                job.answer.send(Err(answer.to_error()));
-            }
-        }
-        let signatures = self
-            .planned
-            .messages
-            .into_iter()
-            .map(|message| message.signature);
-        (id, before, signatures.take(signed_count).collect())
-    }
-}
-
-/// What a caller is told whose message could not be signed.
-#[derive(Clone, Copy)]
-enum FailureAnswer {
-    Later(&'static str),
-    Never(&'static str),
-}
-
-impl FailureAnswer {
-    const fn to_error(self) -> SigningError {
-        match self {
-            Self::Later(reason) => SigningError::Unavailable {
-                reason,
-                retry_after_s: 2,
-            },
-            Self::Never(reason) => SigningError::Broken { reason },
-        }
-    }
-}
-
-/// The answer, and whether deciding anew can help.
-fn failure_answer(tss: TssId, error: Option<&CspError>) -> (FailureAnswer, bool) {
-    let Some(error) = error else {
-        tracing::error!(tss.id = %tss, "TSS {tss}: its token is not configured here");
-        return (
-            FailureAnswer::Later("the token of the TSS is not available here"),
-            false,
-        );
-    };
-    tracing::error!(tss.id = %tss, error = %chain(error), "TSS {tss}: log message not signed");
-    match error {
-        CspError::SessionLost { .. } | CspError::Failed { .. } => {
-            (FailureAnswer::Later("the token failed to sign"), true)
-        }
-        CspError::Busy { .. } => (FailureAnswer::Later("the token is busy"), true),
-        CspError::DeviceGone { .. } => (FailureAnswer::Later("the token is not reachable"), false),
-        CspError::PinRefused { .. } => (
-            FailureAnswer::Later("the token does not accept its PIN"),
-            false,
-        ),
-        CspError::KeyMissing { .. } => (
-            FailureAnswer::Later("the token does not show the key"),
-            false,
-        ),
-        CspError::NotSupported { .. } => (
-            FailureAnswer::Later("the token cannot make this signature"),
-            false,
-        ),
-        CspError::WrongKey { .. } => (
-            FailureAnswer::Never("its key in the token is not the expected one"),
-            false,
-        ),
-    }
-}
-
-/// Everything to write, and everything that may be told afterwards.
-fn gather(kept: Vec<PlannedTss>) -> (Batch, Vec<Told>) {
+/// Everything to write, everything that may be told afterwards, and which TSSs have testified to the
+/// latest correction of the clock by then.
+fn gather(kept: Vec<PlannedTss>) -> (Batch, Vec<Told>, BTreeSet<TssId>) {
     let mut batch = Batch::default();
     let mut told = Vec::with_capacity(kept.len());
+    let mut clock_told = BTreeSet::new();
     for planned in kept {
         if !planned.changes_something() {
             told.push(planned.into_told());
             continue;
         }
+        let knows_clock = planned.knows_clock.then_some(planned.tss);
         match planned.into_batch() {
             Ok((entry, answers)) => {
+                clock_told.extend(knows_clock);
                 batch.entries.push(entry);
                 told.push(answers);
             }
@@ -318,7 +246,7 @@ fn gather(kept: Vec<PlannedTss>) -> (Batch, Vec<Told>) {
             Err(error) => tracing::error!(error = %chain(&error), "a batch entry was given up"),
         }
     }
-    (batch, told)
+    (batch, told, clock_told)
 }
 
 /// Told when a signed batch waits for its commit: the same call again will find it.
@@ -326,6 +254,9 @@ pub(super) const NOT_KEPT: SigningError = SigningError::Unavailable {
     reason: "the ledger did not confirm the commit",
     retry_after_s: 1,
 };
+
+/// Told for a TSS that was found broken earlier.
+const STOPPED: SigningError = SigningError::Broken { reason: WRONG_KEY };
 
 /// Answers every job with the same error.
 pub(super) fn refuse_all(jobs: Vec<Job>, error: &SigningError) {

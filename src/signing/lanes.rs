@@ -7,7 +7,7 @@ use super::{Reply, SigningError, Submit};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
 use crate::terms::{Clock, TssId};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{
@@ -26,7 +26,7 @@ pub struct LaneSettings {
     pub queue_len_max: usize,
     /// Commands taken into one commit.
     pub batch_len_max: usize,
-    /// Longest silence of a token while a batch waits for its signatures, in milliseconds.
+    /// Longest wait of a batch for its signatures, in milliseconds; its TSSs are locked meanwhile.
     pub hsm_timeout_ms: u64,
 }
 
@@ -77,16 +77,14 @@ impl Lanes {
         let mut lanes = Vec::new();
         let mut threads = Vec::new();
         for token in lane_tokens(store, &tokens, settings) {
-            let lane = Lane {
-                ledger: store.lane()?,
-                tokens: Arc::clone(&tokens),
-                clock: Arc::clone(clock),
-                rules: Arc::clone(&rules),
-                settings,
-                unfinished: Vec::new(),
-                clock_steps_seen: BTreeMap::new(),
-                decided_anew: VecDeque::new(),
+            let ledger = if token.is_empty() {
+                store.lane()?
+            } else {
+                // A new TSS gets a device of the token whose lane it comes from.
+                store.lane_for_token(&token)?
             };
+            let (tokens, clock) = (Arc::clone(&tokens), Arc::clone(clock));
+            let lane = Lane::new(ledger, tokens, clock, Arc::clone(&rules), settings);
             let (sender, receiver) = sync_channel(settings.queue_len_max);
             threads.push(spawn(format!("lane-{}", lanes.len()), move || {
                 run(lane, &receiver)
@@ -177,16 +175,23 @@ struct Router {
 impl Router {
     fn run(&self, jobs: &Receiver<Job>) {
         for job in jobs {
-            match self.store.token_of(job.tss) {
-                Ok(Some(token)) => {
-                    let tss = job.tss;
-                    hand_over(&self.lanes, &token, job);
-                    // Only now, so that no later command of this TSS can overtake this one.
-                    self.remember(tss, token);
-                }
-                Ok(None) => self.hand_over_new(job),
-                Err(error) => refuse_all(vec![job], &unavailable(&error)),
+            // A panic ends this command, not the router; dropping the job answers it.
+            if catch_unwind(AssertUnwindSafe(|| self.route(job))).is_err() {
+                tracing::error!("the way of a command to its lane ended in a panic");
             }
+        }
+    }
+
+    fn route(&self, job: Job) {
+        match self.store.token_of(job.tss) {
+            Ok(Some(token)) => {
+                let tss = job.tss;
+                hand_over(&self.lanes, &token, job);
+                // Only now, so that no later command of this TSS can overtake this one.
+                self.remember(tss, token);
+            }
+            Ok(None) => self.hand_over_new(job),
+            Err(error) => refuse_all(vec![job], &unavailable(&error)),
         }
     }
 
@@ -307,7 +312,7 @@ fn run(mut lane: Lane, queue: &Receiver<Job>) {
 
 /// A panic ends this batch, not the lane: its jobs answer by being dropped, and the unfinished batch,
 /// if there is one, is finished first thing next time.
-fn guarded(lane: &mut Lane, work: impl FnOnce(&mut Lane)) {
+pub(super) fn guarded(lane: &mut Lane, work: impl FnOnce(&mut Lane)) {
     if catch_unwind(AssertUnwindSafe(|| work(lane))).is_err() {
         tracing::error!("a signing lane panicked; its batch was given up, the lane goes on");
     }

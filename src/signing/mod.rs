@@ -9,6 +9,7 @@ mod lane;
 mod lanes;
 mod plan;
 mod recovery;
+mod signed;
 mod tokens;
 
 pub use lanes::{LaneSettings, Lanes};
@@ -47,8 +48,10 @@ pub type Reply = Box<dyn FnOnce(Result<Outcome, SigningError>) + Send>;
 
 /// Takes commands for any TSS. Shared by all doors.
 pub trait Submit: Send + Sync {
-    /// Queues the command in the lane of its TSS. `reply` is called exactly once, at once if the lane is
-    /// full or closed.
+    /// Queues the command in the lane of its TSS. `reply` is called exactly once, at once if the lane
+    /// is full or stopped, and with "unavailable" if the command is lost on the way. After
+    /// "unavailable" the command may have been carried out or may yet be: the same call again finds
+    /// out, and signs nothing twice.
     fn submit(&self, tss: TssId, caller: Caller, command: Command, reply: Reply);
 
     /// Per token: its label, and whether its canary signed when last asked.

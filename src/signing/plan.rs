@@ -31,6 +31,16 @@ pub(super) struct PlannedTss {
     pub slice: Slice,
     pub messages: Vec<PlannedMessage>,
     pub jobs: Vec<DecidedJob>,
+    /// Whether nothing is owed any more for the latest correction of the clock.
+    pub knows_clock: bool,
+}
+
+/// A command whose log message cannot be written. The state it was recorded in is useless, so the
+/// others must be decided without it.
+pub(super) struct Spoiled {
+    pub by: Job,
+    pub error: SigningError,
+    pub others: Vec<Job>,
 }
 
 /// A message and, once it was made, its signature.
@@ -50,6 +60,9 @@ pub(super) struct DecidedJob {
 
 /// Decides the jobs of one TSS in order, each on the state that the one before it leads to.
 /// The same arguments give the same messages, byte for byte.
+///
+/// # Errors
+/// [`Spoiled`] with the first job whose message cannot be written.
 pub(super) fn plan(
     tss: TssId,
     loaded: &LoadedTss,
@@ -57,7 +70,7 @@ pub(super) fn plan(
     rules: &sma::Settings,
     time: BatchTime,
     clock_step_seen: u64,
-) -> PlannedTss {
+) -> Result<PlannedTss, Box<Spoiled>> {
     let known = loaded.slice.tss.as_ref();
     let mut planned = PlannedTss {
         tss,
@@ -67,17 +80,28 @@ pub(super) fn plan(
         slice: loaded.slice.clone(),
         messages: Vec::new(),
         jobs: Vec::with_capacity(jobs.len()),
+        knows_clock: false,
     };
     // A TSS that comes into being now has never seen the clock before its correction.
     let mut owed = time
         .step
         .filter(|step| known.is_some() && step.sequence > clock_step_seen);
-    for job in jobs {
+    let mut jobs = jobs.into_iter();
+    while let Some(job) = jobs.next() {
         let answer = match sma::decide(&planned.slice, &job.caller, &job.command, rules, time.now) {
             Plan::Refuse(rejection) => Err(rejection.into()),
-            Plan::Act { steps, answer } => planned
-                .act(&steps, time.now, &mut owed)
-                .and_then(|()| answer.map_err(SigningError::from)),
+            Plan::Act { steps, answer } => match planned.act(&steps, time.now, &mut owed) {
+                Ok(()) => answer.map_err(SigningError::from),
+                Err(Failed::Clock(error)) => Err(error),
+                Err(Failed::Message(error)) => {
+                    let before = planned.jobs.into_iter().map(|decided| decided.job);
+                    return Err(Box::new(Spoiled {
+                        by: job,
+                        error,
+                        others: before.chain(jobs).collect(),
+                    }));
+                }
+            },
         };
         let messages = planned.messages.len();
         planned.jobs.push(DecidedJob {
@@ -86,7 +110,16 @@ pub(super) fn plan(
             messages,
         });
     }
-    planned
+    planned.knows_clock = owed.is_none();
+    Ok(planned)
+}
+
+/// Why a plan could not be followed.
+enum Failed {
+    /// Nothing was recorded yet.
+    Clock(SigningError),
+    /// The state is spoiled.
+    Message(SigningError),
 }
 
 impl PlannedTss {
@@ -95,14 +128,18 @@ impl PlannedTss {
         steps: &[Step],
         now: SeTime,
         owed: &mut Option<ClockStep>,
-    ) -> Result<(), SigningError> {
+    ) -> Result<(), Failed> {
         if steps.iter().any(|step| step.message.is_some()) {
-            self.require_clock(now)?;
+            self.require_clock(now).map_err(Failed::Clock)?;
             if let Some(step) = owed.take() {
-                self.record(&sma::time_update(&step), now)?;
+                let update = sma::time_update(&step);
+                self.record(&update, now).map_err(Failed::Message)?;
             }
         }
-        steps.iter().try_for_each(|step| self.record(step, now))
+        steps
+            .iter()
+            .try_for_each(|step| self.record(step, now))
+            .map_err(Failed::Message)
     }
 
     fn require_clock(&self, now: SeTime) -> Result<(), SigningError> {

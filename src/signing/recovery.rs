@@ -1,15 +1,25 @@
 //! Finishing batches whose commit failed or has an unknown outcome (design decision 1).
 
 use super::lane::{Lane, chain, unavailable};
-use super::{SigningError, plan::Told};
-use crate::ledger::{Batch, CommitError, LoadedTss};
-use crate::sma::Needs;
-use crate::terms::TssId;
+use super::plan::Told;
+use crate::ledger::{Batch, CommitError, LedgerError, LoadedTss, TssBatch};
+use crate::sma::{Needs, Slice};
+use crate::terms::{ClockStep, TssId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Commits tried at once before the callers are told to come back.
 const COMMITS_IN_A_ROW_MAX: u32 = 3;
+
+/// A signed batch that is not known to be kept, and what it was decided on.
+pub(super) struct Unfinished {
+    pub batch: Batch,
+    pub needs: BTreeMap<TssId, Needs>,
+    pub before: BTreeMap<TssId, LoadedTss>,
+    /// TSSs that will have testified to `clock_step` with this batch.
+    pub clock_told: BTreeSet<TssId>,
+    pub clock_step: Option<ClockStep>,
+}
 
 /// What became of a TSS's part of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +32,18 @@ pub(super) enum Fate {
     Unfinished,
 }
 
+/// Where the finishing of a batch has got to.
+enum Progress {
+    /// It is at its end, or will be tried again later.
+    Settled(Fate),
+    /// As a whole it cannot be finished; each TSS of it may be.
+    TakeApart,
+}
+
 /// What the ledger knows of a batch.
 enum Standing {
-    /// Nothing of it, although it was committed just now.
-    Refused,
+    /// Nothing of it as far as is known, although it was committed just now.
+    Open,
     /// All of it.
     Kept,
     /// Something else stands in its place.
@@ -33,111 +51,189 @@ enum Standing {
 }
 
 impl Lane {
-    /// TSSs for which nothing new may be signed.
-    pub(super) fn blocked(&self) -> BTreeSet<TssId> {
-        let entries = self.unfinished.iter().flat_map(|batch| &batch.entries);
-        entries.map(|entry| entry.tss).collect()
+    /// Whether nothing new may be signed for this TSS.
+    pub(super) fn has_unfinished(&self, tss: TssId) -> bool {
+        let mut entries = self.unfinished.iter().flat_map(|work| &work.batch.entries);
+        entries.any(|entry| entry.tss == tss)
     }
 
     /// Tries to bring every unfinished batch to its end and says what became of each TSS in them.
     pub(super) fn finish_unfinished(&mut self) -> BTreeMap<TssId, Fate> {
         let mut fates = BTreeMap::new();
+        let mut waiting = self.unfinished.clone();
         // A batch leaves the list only when its fate is known, so that a panic here loses nothing.
-        for batch in self.unfinished.clone() {
-            let fate = self.finish(&batch);
-            if fate != Fate::Unfinished {
-                self.unfinished.retain(|other| !Arc::ptr_eq(other, &batch));
+        while let Some(work) = waiting.pop() {
+            let fate = match self.finish(&work) {
+                Progress::Settled(fate) => fate,
+                Progress::TakeApart => {
+                    let parts = work.parts();
+                    self.unfinished.extend(parts.iter().cloned());
+                    self.forget(&work);
+                    waiting.extend(parts);
+                    continue;
+                }
+            };
+            match fate {
+                Fate::Kept => self.was_kept(&work),
+                Fate::Dropped => self.forget(&work),
+                Fate::Unfinished => {}
             }
-            fates.extend(batch.entries.iter().map(|entry| (entry.tss, fate)));
+            fates.extend(work.batch.entries.iter().map(|entry| (entry.tss, fate)));
         }
         fates
     }
 
-    fn finish(&mut self, batch: &Arc<Batch>) -> Fate {
-        if batch.entries.iter().all(|entry| entry.messages.is_empty()) {
-            // Nothing was signed, so nothing is owed: the callers ask again.
-            return Fate::Dropped;
+    /// The batch is durable.
+    pub(super) fn was_kept(&mut self, work: &Arc<Unfinished>) {
+        self.forget(work);
+        if let Some(step) = work.clock_step {
+            let told = work.clock_told.iter().map(|tss| (*tss, step.sequence));
+            self.clock_steps_seen.extend(told);
         }
-        for _ in 0..COMMITS_IN_A_ROW_MAX {
-            match self.finish_once(batch) {
-                Ok(Standing::Kept) => return Fate::Kept,
-                Ok(Standing::Overtaken) => {
-                    tracing::error!("a signed batch was overtaken by another signer and dropped");
-                    return Fate::Dropped;
-                }
-                Ok(Standing::Refused) => {}
-                Err(_) => return Fate::Unfinished,
-            }
-        }
-        self.split(batch);
-        Fate::Unfinished
     }
 
-    /// The ledger works but does not take this batch. Cut it up, so that the one TSS it cannot take
-    /// does not stop the others.
-    fn split(&mut self, batch: &Arc<Batch>) {
-        if batch.entries.len() < 2 {
-            return;
+    fn forget(&mut self, work: &Arc<Unfinished>) {
+        self.unfinished.retain(|other| !Arc::ptr_eq(other, work));
+    }
+
+    fn finish(&mut self, work: &Unfinished) -> Progress {
+        let entries = &work.batch.entries;
+        if entries.iter().all(|entry| entry.messages.is_empty()) {
+            // Nothing was signed, so nothing is owed: the callers ask again.
+            return Progress::Settled(Fate::Dropped);
         }
-        let parts = batch.entries.iter().map(|entry| {
-            Arc::new(Batch {
-                entries: vec![entry.clone()],
-            })
-        });
-        self.unfinished.extend(parts);
-        self.unfinished.retain(|other| !Arc::ptr_eq(other, batch));
+        let is_alone = entries.len() < 2;
+        for _ in 0..COMMITS_IN_A_ROW_MAX {
+            match self.finish_once(work) {
+                Ok(Standing::Kept) => return Progress::Settled(Fate::Kept),
+                Ok(Standing::Overtaken) if is_alone => {
+                    tracing::error!("a signed batch was overtaken by another signer and dropped");
+                    return Progress::Settled(Fate::Dropped);
+                }
+                // The others of the batch may still stand where they stood.
+                Ok(Standing::Overtaken) | Err(LedgerError::Damaged(_)) if !is_alone => {
+                    return Progress::TakeApart;
+                }
+                Ok(Standing::Overtaken | Standing::Open) => {}
+                Err(error) => {
+                    unavailable(&error);
+                    return Progress::Settled(Fate::Unfinished);
+                }
+            }
+        }
+        // The ledger works but does not take this batch. Cut it up, so that the one TSS it cannot take
+        // does not stop the others.
+        if is_alone {
+            Progress::Settled(Fate::Unfinished)
+        } else {
+            Progress::TakeApart
+        }
     }
 
     /// Looks what the ledger holds, under the lock, and commits the same bytes if it holds nothing.
-    fn finish_once(&mut self, batch: &Batch) -> Result<Standing, SigningError> {
-        let needs: BTreeMap<TssId, Needs> = batch
-            .entries
-            .iter()
-            .map(|entry| (entry.tss, Needs::default()))
-            .collect();
+    fn finish_once(&mut self, work: &Unfinished) -> Result<Standing, LedgerError> {
         // Taking the lock also waits for a commit that may still be running in the database.
-        let mut held = self
-            .ledger
-            .lock(&needs)
-            .map_err(|error| unavailable(&error))?;
+        let mut held = self.ledger.lock(&work.needs)?;
         let loaded = held.take_loaded();
-        if stands_before(batch, &loaded) {
-            return Ok(match held.commit(batch) {
+        if work.stands_before(&loaded) {
+            return Ok(match held.commit(&work.batch) {
                 Ok(()) => Standing::Kept,
                 Err(error) => {
-                    log_failure(&error);
-                    Standing::Refused
+                    tracing::warn!(
+                        error = %chain(&error), "a batch could not be committed again yet"
+                    );
+                    match error {
+                        CommitError::RolledBack { .. } if work.lost_its_device(&loaded) => {
+                            Standing::Overtaken
+                        }
+                        CommitError::RolledBack { .. } | CommitError::Unknown { .. } => {
+                            Standing::Open
+                        }
+                    }
                 }
             });
         }
         drop(held);
-        self.compare(batch)
+        self.compare(&work.batch)
     }
 
-    /// The first message of each TSS decides, because a batch is kept as a whole or not at all.
-    fn compare(&mut self, batch: &Batch) -> Result<Standing, SigningError> {
+    /// A batch is kept as a whole or not at all. Every message is looked at: a signer that went on from
+    /// the same counter may, with a token that signs the same way each time, have begun like we did.
+    fn compare(&mut self, batch: &Batch) -> Result<Standing, LedgerError> {
         for entry in &batch.entries {
-            let Some(first) = entry.messages.first() else {
-                continue;
-            };
-            let stored = self.ledger.message(entry.tss, first.signature_counter);
-            let stored = stored.map_err(|error| unavailable(&error))?;
-            if stored.as_deref() != Some(first.der.as_slice()) {
-                return Ok(Standing::Overtaken);
+            for message in &entry.messages {
+                let stored = self.ledger.message(entry.tss, message.signature_counter)?;
+                if stored.as_deref() != Some(message.der.as_slice()) {
+                    return Ok(Standing::Overtaken);
+                }
             }
         }
         Ok(Standing::Kept)
     }
 }
 
-/// Whether every TSS stands where the batch expects it.
-fn stands_before(batch: &Batch, loaded: &BTreeMap<TssId, LoadedTss>) -> bool {
-    batch.entries.iter().all(|entry| {
-        let stored = loaded
+impl Unfinished {
+    /// The same for each TSS alone.
+    fn parts(&self) -> Vec<Arc<Self>> {
+        let part = |entry: &TssBatch| {
+            let tss = entry.tss;
+            Arc::new(Self {
+                batch: Batch {
+                    entries: vec![entry.clone()],
+                },
+                needs: pick(&self.needs, tss),
+                before: pick(&self.before, tss),
+                clock_told: self.clock_told.get(&tss).copied().into_iter().collect(),
+                clock_step: self.clock_step,
+            })
+        };
+        self.batch.entries.iter().map(part).collect()
+    }
+
+    /// Whether every TSS is as it was when the batch was decided. The signature counter alone would not
+    /// tell: what another node has changed without a message must not be written over.
+    fn stands_before(&self, loaded: &BTreeMap<TssId, LoadedTss>) -> bool {
+        self.batch.entries.iter().all(|entry| {
+            let (before, now) = (self.before.get(&entry.tss), loaded.get(&entry.tss));
+            match (before, now) {
+                (Some(before), Some(now)) => is_same_state(&before.slice, &now.slice),
+                (None, _) | (_, None) => false,
+            }
+        })
+    }
+
+    /// Whether the one TSS of this batch was to be created with a device that, by now, is not to be
+    /// had: the pool offers the oldest free one, and that is another.
+    fn lost_its_device(&self, loaded: &BTreeMap<TssId, LoadedTss>) -> bool {
+        let [entry] = self.batch.entries.as_slice() else {
+            return false;
+        };
+        let offered = loaded
             .get(&entry.tss)
-            .and_then(|loaded| loaded.slice.tss.as_ref());
-        stored.map(|tss| tss.device.signature_counter) == entry.expected_counter
-    })
+            .and_then(|loaded| loaded.slice.free_device.as_ref());
+        let wanted = entry.slice.tss.as_ref().map(|tss| &tss.device);
+        entry.expected_counter.is_none()
+            && offered.map(|device| device.serial_number)
+                != wanted.map(|device| device.serial_number)
+    }
+}
+
+fn pick<T: Clone>(all: &BTreeMap<TssId, T>, tss: TssId) -> BTreeMap<TssId, T> {
+    all.get(&tss)
+        .map(|one| (tss, one.clone()))
+        .into_iter()
+        .collect()
+}
+
+/// All that is loaded but the free device, which may be another each time.
+fn is_same_state(one: &Slice, other: &Slice) -> bool {
+    one.tss == other.tss
+        && one.clients == other.clients
+        && one.clients_elsewhere == other.clients_elsewhere
+        && one.serials == other.serials
+        && one.transactions == other.transactions
+        && one.transaction_ids == other.transaction_ids
+        && one.steps == other.steps
 }
 
 /// Answers each TSS's callers as its fate allows.
@@ -148,8 +244,4 @@ pub(super) fn answer_by_fate(told: Vec<Told>, fates: &BTreeMap<TssId, Fate>) {
             Some(Fate::Dropped | Fate::Unfinished) => told.withhold(),
         }
     }
-}
-
-fn log_failure(error: &CommitError) {
-    tracing::warn!(error = %chain(error), "a batch could not be committed again yet");
 }

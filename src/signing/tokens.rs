@@ -1,20 +1,19 @@
 //! The tokens that can sign, each with a bounded pool of signer threads.
 
-use crate::csp::{Csp, CspError, KeyPair};
-use crate::terms::Environment;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::csp::{Csp, CspError, KeyPair, ModuleError};
+use crate::terms::{Clock, Environment};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
-
-/// Signatures that may wait for a signer thread of one token.
-const SIGN_QUEUE_LEN_MAX: usize = 1024;
 
 /// A token as the lanes see it.
 pub struct Token {
     csp: Arc<dyn Csp>,
     environment: Environment,
-    work: SyncSender<SignWork>,
+    queue: Arc<Queue>,
 }
 
 /// One signature to make.
@@ -22,8 +21,12 @@ struct SignWork {
     index: usize,
     key: KeyPair,
     digest: Vec<u8>,
-    done: Sender<(usize, Result<Vec<u8>, CspError>)>,
+    done: Sender<(usize, SignResult)>,
+    /// Gone once the batch waits no longer.
+    wanted: Weak<()>,
 }
+
+type SignResult = Result<Vec<u8>, CspError>;
 
 impl Token {
     /// Starts `signers` threads, which end when the token is dropped.
@@ -32,19 +35,19 @@ impl Token {
         environment: Environment,
         signers: usize,
     ) -> std::io::Result<Self> {
-        let (work, queue) = sync_channel(SIGN_QUEUE_LEN_MAX);
-        let queue = Arc::new(Mutex::new(queue));
+        let queue = Arc::new(Queue::default());
+        let token = Self {
+            csp,
+            environment,
+            queue,
+        };
         for number in 0..signers.max(1) {
-            let (csp, queue) = (Arc::clone(&csp), Arc::clone(&queue));
+            let (csp, queue) = (Arc::clone(&token.csp), Arc::clone(&token.queue));
             thread::Builder::new()
                 .name(format!("sign-{}-{number}", csp.token()))
                 .spawn(move || sign_until_closed(csp.as_ref(), &queue))?;
         }
-        Ok(Self {
-            csp,
-            environment,
-            work,
-        })
+        Ok(token)
     }
 
     /// The token itself.
@@ -57,57 +60,153 @@ impl Token {
         self.environment
     }
 
-    /// Signs all digests, in parallel, each tried once more if it fails. Results in the order given.
-    /// What is not there in time counts as not signed: the module may still be working on it, but its
-    /// signature never leaves this function.
-    pub(super) fn sign_all(
-        &self,
-        digests: Vec<(KeyPair, Vec<u8>)>,
-        timeout_ms: u64,
-    ) -> Vec<Result<Vec<u8>, CspError>> {
-        let mut ordered: Vec<_> = digests.iter().map(|_| None).collect();
+    /// Begins to sign all digests, in parallel, each tried once more if it fails.
+    pub(super) fn begin(&self, digests: Vec<(KeyPair, Vec<u8>)>) -> Signatures<'_> {
         let (done, results) = channel();
-        for (index, (key, digest)) in digests.into_iter().enumerate() {
-            let work = SignWork {
-                index,
-                key,
-                digest,
-                done: done.clone(),
-            };
-            if self.work.try_send(work).is_err() {
-                // Every signer hangs and the queue is full.
-                break;
-            }
+        let wanted = Arc::new(());
+        let made = digests.iter().map(|_| None).collect();
+        let work = digests.into_iter().enumerate();
+        let work = work.map(|(index, (key, digest))| SignWork {
+            index,
+            key,
+            digest,
+            done: done.clone(),
+            wanted: Arc::downgrade(&wanted),
+        });
+        self.queue.lock().work.extend(work);
+        self.queue.changed.notify_all();
+        Signatures {
+            token: self,
+            results,
+            made,
+            wanted: Some(wanted),
         }
-        drop(done);
-        while let Ok((index, result)) = results.recv_timeout(Duration::from_millis(timeout_ms)) {
-            if let Some(place) = ordered.get_mut(index) {
-                *place = Some(result);
-            }
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.changed.notify_all();
+    }
+}
+
+/// Until when a batch waits for its signatures, on whatever tokens: its TSSs are locked meanwhile.
+pub(super) struct Deadline<'a> {
+    clock: &'a dyn Clock,
+    at_ms: u64,
+}
+
+impl<'a> Deadline<'a> {
+    pub fn after(clock: &'a dyn Clock, wait_ms: u64) -> Self {
+        Self {
+            clock,
+            at_ms: clock.monotonic_ms().saturating_add(wait_ms),
         }
-        let gone = || CspError::DeviceGone {
-            token: self.csp.token().to_owned(),
-            source: None,
+    }
+
+    fn left(&self) -> Duration {
+        Duration::from_millis(self.at_ms.saturating_sub(self.clock.monotonic_ms()))
+    }
+}
+
+/// Signatures of one batch that one token is making. Whoever drops this gives up what is not there
+/// yet: the module may still be working on it, but its signature never leaves this file.
+pub(super) struct Signatures<'a> {
+    token: &'a Token,
+    results: Receiver<(usize, SignResult)>,
+    made: Vec<Option<SignResult>>,
+    wanted: Option<Arc<()>>,
+}
+
+impl Signatures<'_> {
+    /// Waits for them, at most until the deadline. Results in the order of the digests; what is not
+    /// there in time counts as not signed. A token that has said anything meanwhile is only busy; one
+    /// that has not is gone.
+    pub fn wait(mut self, deadline: &Deadline<'_>) -> Vec<SignResult> {
+        let mut missing = self.made.len();
+        while missing > 0
+            && let Ok((index, result)) = self.results.recv_timeout(deadline.left())
+            && let Some(place) = self.made.get_mut(index)
+        {
+            *place = Some(result);
+            missing = missing.saturating_sub(1);
+        }
+        let token = self.token.csp.token();
+        let is_silent = missing == self.made.len();
+        let late = || match is_silent {
+            true => CspError::DeviceGone {
+                token: token.to_owned(),
+                source: None,
+            },
+            false => CspError::Busy {
+                token: token.to_owned(),
+            },
         };
-        ordered
+        std::mem::take(&mut self.made)
             .into_iter()
-            .map(|result| result.unwrap_or_else(|| Err(gone())))
+            .map(|result| result.unwrap_or_else(|| Err(late())))
             .collect()
     }
 }
 
-fn sign_until_closed(csp: &dyn Csp, queue: &Mutex<Receiver<SignWork>>) {
-    loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(work) = next else { return };
-        let result = sign_twice(csp, &work.key, &work.digest);
+impl Drop for Signatures<'_> {
+    fn drop(&mut self) {
+        // A token that hangs must not collect what nobody waits for.
+        self.wanted = None;
+        let mut waiting = self.token.queue.lock();
+        waiting.work.retain(|work| work.wanted.strong_count() > 0);
+    }
+}
+
+/// What waits for a signer thread. It needs no limit of its own: it holds the work of batches that are
+/// waiting for it, one per lane, and batches have a limit.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    work: VecDeque<SignWork>,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` when the queue is closed and empty.
+    fn next(&self) -> Option<SignWork> {
+        let idle = |waiting: &mut Waiting| waiting.work.is_empty() && !waiting.closed;
+        let mut waiting = self
+            .changed
+            .wait_while(self.lock(), idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        waiting.work.pop_front()
+    }
+}
+
+fn sign_until_closed(csp: &dyn Csp, queue: &Queue) {
+    while let Some(work) = queue.next() {
+        let sign = || sign_twice(csp, &work.key, &work.digest);
+        // A panic ends this signature, not the thread: the token would sign less and less.
+        let result = catch_unwind(AssertUnwindSafe(sign)).unwrap_or_else(|_| {
+            Err(CspError::Failed {
+                token: csp.token().to_owned(),
+                action: "sign",
+                source: ModuleError("a panic on the way to the module".to_owned()),
+            })
+        });
         // The lane may have given up waiting; the signature then never left the CSP.
         let _ = work.done.send((work.index, result));
     }
 }
 
 /// One more try, because a lost session is repaired by the next call (design decision 1).
-fn sign_twice(csp: &dyn Csp, key: &KeyPair, digest: &[u8]) -> Result<Vec<u8>, CspError> {
+fn sign_twice(csp: &dyn Csp, key: &KeyPair, digest: &[u8]) -> SignResult {
     csp.sign(key, digest).or_else(|first| match first {
         CspError::SessionLost { .. } | CspError::Failed { .. } | CspError::DeviceGone { .. } => {
             csp.sign(key, digest)

@@ -1,0 +1,169 @@
+//! The signatures of a batch: made token by token, and what becomes of a TSS that lacks one.
+
+use super::SigningError;
+use super::job::Job;
+use super::lane::chain;
+use super::plan::PlannedTss;
+use super::tokens::{Deadline, Token};
+use crate::csp::{CspError, KeyPair};
+use crate::terms::TssId;
+use std::collections::BTreeMap;
+
+/// A TSS with as many of its messages signed as came before the first failure.
+pub(super) struct SignedTss {
+    pub planned: PlannedTss,
+    failure: Option<CspError>,
+}
+
+/// Where each signature belongs (TSS, message), and what to sign.
+type Work = (Vec<(usize, usize)>, Vec<(KeyPair, Vec<u8>)>);
+
+/// Signs everything, all TSSs and all tokens at once, so that a token that hangs costs the others of
+/// the batch no more than the deadline.
+pub(super) fn sign_all(
+    planned: Vec<PlannedTss>,
+    tokens: &BTreeMap<String, Token>,
+    deadline: &Deadline<'_>,
+) -> Vec<SignedTss> {
+    let mut work = BTreeMap::<String, Work>::new();
+    for (at, tss) in planned.iter().enumerate() {
+        let (Some(token), Some(key)) = (&tss.token, &tss.key) else {
+            continue;
+        };
+        let (places, digests) = work.entry(token.clone()).or_default();
+        for (number, message) in tss.messages.iter().enumerate() {
+            places.push((at, number));
+            digests.push((key.clone(), message.digest.clone()));
+        }
+    }
+    let begun: Vec<_> = work
+        .into_iter()
+        .filter_map(|(token, (places, digests))| Some((places, tokens.get(&token)?.begin(digests))))
+        .collect();
+    let mut signed: Vec<_> = planned
+        .into_iter()
+        .map(|planned| SignedTss {
+            planned,
+            failure: None,
+        })
+        .collect();
+    for (places, signatures) in begun {
+        for ((at, number), result) in places.into_iter().zip(signatures.wait(deadline)) {
+            if let Some(tss) = signed.get_mut(at) {
+                tss.take(number, result);
+            }
+        }
+    }
+    signed
+}
+
+/// What is left of a TSS whose messages were not all signed.
+pub(super) struct Rest {
+    pub tss: TssId,
+    /// Jobs whose messages were all signed, and the signatures.
+    pub before: Vec<Job>,
+    pub signatures: Vec<Vec<u8>>,
+    /// Jobs that are worth another try.
+    pub again: Vec<Job>,
+    /// Whether nothing more may be signed for this TSS.
+    pub is_broken: bool,
+}
+
+impl SignedTss {
+    pub fn is_whole(&self) -> bool {
+        self.signed_count() == self.planned.messages.len()
+    }
+
+    /// Takes a signature over; the first failure ends it, so that no gap can arise.
+    fn take(&mut self, number: usize, result: Result<Vec<u8>, CspError>) {
+        if self.failure.is_some() {
+            return;
+        }
+        match (result, self.planned.messages.get_mut(number)) {
+            (Ok(signature), Some(message)) => message.signature = signature,
+            (Ok(_), None) => {}
+            (Err(error), _) => self.failure = Some(error),
+        }
+    }
+
+    fn signed_count(&self) -> usize {
+        self.planned
+            .messages
+            .iter()
+            .take_while(|message| !message.signature.is_empty())
+            .count()
+    }
+
+    /// Answers or puts aside the jobs whose messages were not all signed.
+    pub fn give_up_the_rest(self) -> Rest {
+        let signed_count = self.signed_count();
+        let failure = Failure::of(self.planned.tss, self.failure.as_ref());
+        let mut rest = Rest {
+            tss: self.planned.tss,
+            before: Vec::new(),
+            signatures: Vec::new(),
+            again: Vec::new(),
+            is_broken: matches!(failure, Failure::Never(_)),
+        };
+        for decided in self.planned.jobs {
+            let mut job = decided.job;
+            if decided.messages <= signed_count {
+                rest.before.push(job);
+            } else if matches!(failure, Failure::Again(_)) && !job.tried_before {
+                job.tried_before = true;
+                rest.again.push(job);
+            } else {
+                job.answer.send(Err(failure.to_error()));
+            }
+        }
+        let messages = self.planned.messages.into_iter();
+        let signatures = messages.map(|message| message.signature);
+        rest.signatures = signatures.take(signed_count).collect();
+        rest
+    }
+}
+
+/// Why a message could not be signed, by what helps.
+#[derive(Clone, Copy)]
+enum Failure {
+    /// Deciding anew at once may.
+    Again(&'static str),
+    /// Time may.
+    Later(&'static str),
+    /// Only a person may.
+    Never(&'static str),
+}
+
+impl Failure {
+    fn of(tss: TssId, error: Option<&CspError>) -> Self {
+        let Some(error) = error else {
+            tracing::error!(tss.id = %tss, "TSS {tss}: its token is not configured here");
+            return Self::Later("the token of the TSS is not available here");
+        };
+        tracing::error!(tss.id = %tss, error = %chain(error), "TSS {tss}: log message not signed");
+        match error {
+            CspError::SessionLost { .. } | CspError::Failed { .. } => {
+                Self::Again("the token failed to sign")
+            }
+            CspError::Busy { .. } => Self::Again("the token is busy"),
+            CspError::DeviceGone { .. } => Self::Later("the token is not reachable"),
+            CspError::PinRefused { .. } => Self::Later("the token does not accept its PIN"),
+            CspError::KeyMissing { .. } => Self::Later("the token does not show the key"),
+            CspError::NotSupported { .. } => Self::Later("the token cannot make this signature"),
+            CspError::WrongKey { .. } => Self::Never(WRONG_KEY),
+        }
+    }
+
+    const fn to_error(self) -> SigningError {
+        match self {
+            Self::Again(reason) | Self::Later(reason) => SigningError::Unavailable {
+                reason,
+                retry_after_s: 2,
+            },
+            Self::Never(reason) => SigningError::Broken { reason },
+        }
+    }
+}
+
+/// Why nothing more is signed for a TSS whose key was found to be another.
+pub(super) const WRONG_KEY: &str = "its key in the token is not the expected one";

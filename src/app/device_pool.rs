@@ -31,19 +31,21 @@ pub struct DevicePool {
 }
 
 impl DevicePool {
-    /// Starts filling the pool. An empty one gets its first device at once, so that the very first
-    /// call of a new installation can be `PUT /tss`.
+    /// Makes a first device where there is none, and starts filling the pool.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(store: Store, ca: TestCa, settings: PoolSettings) -> std::io::Result<Self> {
         let bell = Arc::new(Bell::default());
+        // Whoever calls a fresh server at once finds a device. A server that cannot make one starts all
+        // the same, for exports; the thread tries again.
         let first = PoolSettings {
             target: settings.target.min(1),
             ..settings
         };
-        // A failure is told by the thread, which tries again.
-        let _ = fill(&store, &ca, first, &bell);
+        if let Err(error) = fill(&store, &ca, first, &bell) {
+            complain(&error);
+        }
         let own = Arc::clone(&bell);
         let thread = thread::Builder::new()
             .name("device-pool".to_owned())
@@ -82,8 +84,7 @@ fn keep_full(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) {
                 LOOK_EVERY
             }
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(%error, cause, "no more devices can be prepared for now");
+                complain(&error);
                 let pause = back_off;
                 back_off = (back_off * 2).min(BACK_OFF_LAST);
                 pause
@@ -93,6 +94,11 @@ fn keep_full(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) {
             return;
         }
     }
+}
+
+fn complain(error: &NodeError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::error!(%error, cause, "no more devices can be prepared for now");
 }
 
 fn fill(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) -> Result<(), NodeError> {

@@ -69,6 +69,18 @@ fn a_second_run_of_the_demo_uses_the_same_tss_after_a_restart() {
 }
 
 #[test]
+fn a_server_that_has_signed_ends_well_each_time_it_is_stopped() {
+    let (mut installation, _) = exported();
+    for round in 1..=8 {
+        assert!(installation.stop(), "stop {round} did not end well");
+        let address = installation.start();
+        installation.point_credentials_to(address);
+        installation.play();
+    }
+    assert!(installation.stop(), "the last stop did not end well");
+}
+
+#[test]
 fn what_was_answered_is_still_there_after_a_kill() {
     let (mut installation, _) = exported();
     let receipt = read_json(&installation.path("demo/receipt.json"));

@@ -133,6 +133,16 @@ fn the_pool_fills_at_start_and_again_when_a_tss_takes_a_device() {
 }
 
 #[test]
+fn a_till_that_calls_a_fresh_node_at_once_gets_a_device() {
+    let site = Site::new();
+    let node = site.start();
+    // Whoever was told that the node is there must not find an empty pool.
+    let free = node.door().store.free_devices(Environment::Test).unwrap();
+    node.stop();
+    assert!(free >= 1, "the pool was empty");
+}
+
+#[test]
 fn a_restart_finds_its_ca_and_makes_no_more_than_is_missing() {
     let site = Site::new();
     let count = || {

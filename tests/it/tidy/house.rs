@@ -7,13 +7,11 @@ use std::process::Command;
 
 /// What may stand at the top, beside dot-files; `benches`, `deploy` and `sdk` where they are needed.
 const TOP: &[&str] = &[
-    "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",
-    "SECURITY.md",
     "benches",
     "deploy",
     "hsm-config",

@@ -36,6 +36,8 @@ pub struct Disk {
     pub messages: BTreeMap<(TssId, SignatureCounter), Kept>,
     pub devices: Vec<StoredDevice>,
     locks: BTreeMap<TssId, Holder>,
+    /// The right to make clients with these ids.
+    client_locks: BTreeMap<ClientId, Holder>,
     reserved: BTreeMap<SerialNumber, Holder>,
     /// Commits that are still running: whoever wants their locks waits for them.
     late: Vec<Batch>,
@@ -57,20 +59,32 @@ pub struct Disk {
 pub struct Refused(pub String);
 
 impl Disk {
-    /// `false` when somebody else holds one of them.
-    pub fn lock(&mut self, ids: &[TssId], holder: Holder) -> bool {
+    /// `false` when somebody else holds one of them, or the right to make one of the new clients.
+    pub fn lock(&mut self, needs: &BTreeMap<TssId, Needs>, holder: Holder) -> bool {
+        let clients: BTreeSet<ClientId> = needs
+            .values()
+            .flat_map(|needs| needs.client_ids_new.iter().copied())
+            .collect();
         self.let_late_commits_end(|batch| {
-            batch.entries.iter().any(|entry| ids.contains(&entry.tss))
+            batch.entries.iter().any(|entry| {
+                let made = &entry.slice.changed.clients;
+                needs.contains_key(&entry.tss) || made.iter().any(|id| clients.contains(id))
+            })
         });
-        if !self.ignores_locks && ids.iter().any(|id| self.locks.contains_key(id)) {
+        let is_held = needs.keys().any(|id| self.locks.contains_key(id))
+            || clients.iter().any(|id| self.client_locks.contains_key(id));
+        if is_held && !self.ignores_locks {
             return false;
         }
-        self.locks.extend(ids.iter().map(|id| (*id, holder)));
+        self.locks.extend(needs.keys().map(|id| (*id, holder)));
+        self.client_locks
+            .extend(clients.into_iter().map(|id| (id, holder)));
         true
     }
 
     pub fn unlock(&mut self, holder: Holder) {
         self.locks.retain(|_, other| *other != holder);
+        self.client_locks.retain(|_, other| *other != holder);
         self.reserved.retain(|_, other| *other != holder);
     }
 

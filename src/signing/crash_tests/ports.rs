@@ -179,7 +179,6 @@ impl LaneLedger for FakeLedger {
         }
         let shared = Arc::clone(&self.process.shared);
         let holder = shared.holders.fetch_add(1, SeqCst);
-        let ids: Vec<TssId> = needs.keys().copied().collect();
         let number = self.process.number;
         let mut loaded = {
             let mut disk = shared.disk();
@@ -190,7 +189,7 @@ impl LaneLedger for FakeLedger {
             for (_, batch) in own {
                 disk.write(&batch);
             }
-            if !disk.lock(&ids, holder) {
+            if !disk.lock(needs, holder) {
                 return Err(unavailable());
             }
             disk.load(needs, holder)
@@ -201,7 +200,12 @@ impl LaneLedger for FakeLedger {
             holder,
             loaded: BTreeMap::new(),
         };
-        if let Some(damaged) = shared.disk().damaged.iter().find(|id| ids.contains(id)) {
+        if let Some(damaged) = shared
+            .disk()
+            .damaged
+            .iter()
+            .find(|id| needs.contains_key(id))
+        {
             return Err(LedgerError::Damaged(format!("TSS {damaged}")));
         }
         held.ledger.process.after(fault);

@@ -197,14 +197,14 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn admin(tss: u128, tills: u128) -> Self {
+    pub fn admin(tss: u128, tills: u128, rounds: u32) -> Self {
         let mut commands = setup(tss, tills);
         commands.push(Command::AuthenticateUser { pin: WRONG_PIN });
         commands.push(register(contested(), "contested"));
-        commands.extend((0..4).map(|number| merge(&format!("key-{number}"))));
+        commands.extend((0..=rounds).map(|number| merge(&format!("key-{number}"))));
         commands.push(register(client(tss, SPARE), "spare"));
         let metadata = MetadataPatch::new;
-        for round in 0..3 {
+        for round in 0..rounds {
             commands.push(Command::DeregisterClient {
                 id: client(tss, SPARE),
                 metadata: metadata(),

@@ -32,6 +32,8 @@ pub struct Plan {
     /// Tills per TSS, and transactions per till.
     pub tills: u128,
     pub transactions: u128,
+    /// How often the admin lets a client come and go.
+    pub rounds: u32,
     pub profile: Profile,
     pub planned: Vec<(Seam, u64, Fault)>,
     pub mutant: Option<Mutant>,
@@ -134,7 +136,7 @@ impl World {
             world.nodes.push(node);
         }
         for tss in 0..world.plan.tss {
-            world.add_caller(tss, Script::admin(tss, world.plan.tills));
+            world.add_caller(tss, Script::admin(tss, world.plan.tills, world.plan.rounds));
             for till in 0..world.plan.tills {
                 let script = Script::till(tss, till, world.plan.transactions);
                 world.add_caller(tss, script);

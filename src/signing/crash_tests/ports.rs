@@ -12,8 +12,11 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The one token of the world.
+/// The token of the world.
 pub const TOKEN: &str = "token";
+
+/// The second one, where there is one.
+pub const OTHER_TOKEN: &str = "token-b";
 
 /// Ways to break the engine on purpose, which the questions must notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,12 @@ impl Shared {
 
     pub fn signatures_made(&self) -> u64 {
         lock(&self.signed).values().sum()
+    }
+
+    fn wait_for_release(&self) {
+        let hanging = lock(&self.hanging);
+        let waited = self.released.wait_while(hanging, |hanging| *hanging);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Tokens that hang go on.
@@ -314,6 +323,8 @@ pub struct FakeCsp {
     pub label: String,
     /// Keys that turn out to be others.
     pub wrong: Mutex<Vec<KeyId>>,
+    /// Says nothing until it is released.
+    pub hangs: AtomicBool,
     fails_again: AtomicBool,
     mixed_up: Mutex<Option<Vec<u8>>>,
 }
@@ -324,6 +335,7 @@ impl FakeCsp {
             process: Arc::clone(process),
             label: label.to_owned(),
             wrong: Mutex::default(),
+            hangs: AtomicBool::new(false),
             fails_again: AtomicBool::new(false),
             mixed_up: Mutex::default(),
         }
@@ -373,6 +385,12 @@ impl Csp for FakeCsp {
                 key: key.id,
             });
         }
+        if self.hangs.load(SeqCst) {
+            lock(&shared.chaos)
+                .happened
+                .push((Seam::Sign, 0, Fault::Hang));
+            shared.wait_for_release();
+        }
         let fault = match self.fails_again.swap(false, SeqCst) {
             true => Some(Fault::AnswerLost),
             false => self.process.call(Seam::Sign),
@@ -380,11 +398,7 @@ impl Csp for FakeCsp {
         match fault {
             Some(Fault::Refused) => return Err(failed()),
             Some(Fault::RefusedTwice) => self.fails_again.store(true, SeqCst),
-            Some(Fault::Hang) => {
-                let hanging = lock(&shared.hanging);
-                let waited = shared.released.wait_while(hanging, |hanging| *hanging);
-                drop(waited.unwrap_or_else(PoisonError::into_inner));
-            }
+            Some(Fault::Hang) => shared.wait_for_release(),
             _ => {}
         }
         let made = signature(key, digest);

@@ -3,7 +3,7 @@
 use super::chaos::{Chaos, Fault, Profile, Rng, Seam};
 use super::disk::{Disk, StoredDevice};
 use super::ports::{
-    FakeClock, FakeCsp, FakeLedger, Mutant, Process, Shared, TOKEN, lock, verifies,
+    FakeClock, FakeCsp, FakeLedger, Mutant, OTHER_TOKEN, Process, Shared, TOKEN, lock, verifies,
 };
 use super::script::{self, Script};
 use crate::asn1;
@@ -40,6 +40,10 @@ pub struct Plan {
     /// Clocks of nodes are wrong at times.
     pub clocks: bool,
     pub hsm_timeout_ms: Option<u64>,
+    /// Every other device is in a second token.
+    pub second_token: bool,
+    /// Nobody asks anything but what a test asks itself.
+    pub callers_stay_away: bool,
     /// Devices beyond the one for each TSS.
     pub spare_devices: u128,
 }
@@ -117,6 +121,10 @@ impl World {
         disk.ignores_locks = unlocked.contains(&plan.mutant);
         disk.ignores_counters = plan.mutant == Some(Mutant::IgnoresTheCounter);
         disk.devices = (0..plan.tss + plan.spare_devices).map(device).collect();
+        if plan.second_token {
+            let others = disk.devices.iter_mut().skip(1).step_by(2);
+            others.for_each(|device| device.token = OTHER_TOKEN.to_owned());
+        }
         let mut chaos = Chaos::new(plan.profile.clone(), plan.seed);
         chaos.planned = plan.planned.clone().into();
         let mut world = Self {
@@ -135,7 +143,12 @@ impl World {
             let node = world.start();
             world.nodes.push(node);
         }
-        for tss in 0..world.plan.tss {
+        let callers = if world.plan.callers_stay_away {
+            0
+        } else {
+            world.plan.tss
+        };
+        for tss in 0..callers {
             world.add_caller(tss, Script::admin(tss, world.plan.tills, world.plan.rounds));
             for till in 0..world.plan.tills {
                 let script = Script::till(tss, till, world.plan.transactions);
@@ -163,9 +176,17 @@ impl World {
         });
         let clock = Arc::new(FakeClock::new(&process));
         let csp = Arc::new(FakeCsp::new(&process, TOKEN));
-        let port: Arc<dyn Csp> = Arc::<FakeCsp>::clone(&csp);
-        let token = Token::start(port, Environment::Test, 1).unwrap();
-        let tokens = Arc::new(BTreeMap::from([(TOKEN.to_owned(), token)]));
+        let other = Arc::new(FakeCsp::new(&process, OTHER_TOKEN));
+        let mut tokens = BTreeMap::new();
+        for csp in [&csp, &other]
+            .into_iter()
+            .take(1 + usize::from(self.plan.second_token))
+        {
+            let port: Arc<dyn Csp> = Arc::<FakeCsp>::clone(csp);
+            let token = Token::start(port, Environment::Test, 1).unwrap();
+            tokens.insert(csp.label.clone(), token);
+        }
+        let tokens = Arc::new(tokens);
         let settings = LaneSettings {
             hsm_timeout_ms: self.plan.hsm_timeout_ms.unwrap_or(60_000),
             ..LaneSettings::default()
@@ -534,15 +555,16 @@ impl World {
     }
 
     /// A signature may be lost with its process, by a panic, or because another one of its TSS failed;
-    /// with several nodes also when one went on while the other could not commit. Else every signature
-    /// is kept.
+    /// with several nodes or lanes also when one went on (with the TSS, or with the device of one that
+    /// was to be created) while the other could not commit. Else every signature is kept.
     fn must_waste_nothing(&self) -> bool {
         let chaos = lock(&self.shared.chaos);
+        let is_alone = self.nodes.len() == 1 && self.plan.lanes == 1;
         let harmless = |fault: &Fault| {
             matches!(
                 fault,
                 Fault::RolledBack | Fault::UnknownLost | Fault::UnknownKept | Fault::UnknownLate
-            ) && self.nodes.len() == 1
+            ) && is_alone
         };
         let mut happened = chaos.happened.iter();
         !self.restarted

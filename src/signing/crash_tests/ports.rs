@@ -1,0 +1,474 @@
+//! The ports of the world: ledger, token and clock of one node, failing where chaos wants it.
+
+use super::chaos::{Chaos, Fault, Seam};
+use super::disk::{Disk, Holder};
+use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError};
+use crate::ledger::{Batch, CommitError, Held, LaneLedger, LedgerError, LoadedTss};
+use crate::sma::{Needs, Tss};
+use crate::terms::{Clock, ClockStep, Curve, SeTime, SignatureCounter, TssId};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The token of the world.
+pub const TOKEN: &str = "token";
+
+/// The second one, where there is one.
+pub const OTHER_TOKEN: &str = "token-b";
+
+/// Ways to break the engine on purpose, which the questions must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// A commit is confirmed before it is durable: answered too early.
+    AnswersBeforeTheCommit,
+    /// An unknown outcome is taken for success.
+    TakesUnknownForKept,
+    /// What was signed and not kept is not remembered.
+    ForgetsUnfinished,
+    /// What an earlier batch has loaded is used again after an unknown outcome.
+    RemembersStaleState,
+    /// Two nodes may work on one TSS at a time.
+    SkipsTheLock,
+    /// So they may, and what is written is not compared with what was expected.
+    IgnoresTheCounter,
+    /// Signatures of a batch change places.
+    MixesSignaturesUp,
+    /// A signed batch is committed again without a look at what has happened since.
+    FinishesBlindly,
+}
+
+/// What all nodes share: the disk, and who watches.
+pub struct Shared {
+    pub disk: Mutex<Disk>,
+    pub chaos: Mutex<Chaos>,
+    /// Every digest that was ever signed, with how often.
+    pub signed: Mutex<BTreeMap<Vec<u8>, u64>>,
+    pub now: AtomicI64,
+    pub mutant: Option<Mutant>,
+    /// Whether tokens that hang do so.
+    hanging: Mutex<bool>,
+    released: Condvar,
+    /// What another node does while a batch of this one is being signed.
+    pub meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    holders: AtomicU64,
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub fn new(disk: Disk, chaos: Chaos, mutant: Option<Mutant>) -> Arc<Self> {
+        Arc::new(Self {
+            disk: Mutex::new(disk),
+            chaos: Mutex::new(chaos),
+            signed: Mutex::default(),
+            now: AtomicI64::new(1_800_000_000),
+            mutant,
+            hanging: Mutex::new(true),
+            released: Condvar::new(),
+            meanwhile: Mutex::default(),
+            holders: AtomicU64::new(1),
+        })
+    }
+
+    pub fn disk(&self) -> MutexGuard<'_, Disk> {
+        lock(&self.disk)
+    }
+
+    pub fn signatures_made(&self) -> u64 {
+        lock(&self.signed).values().sum()
+    }
+
+    fn wait_for_release(&self) {
+        let hanging = lock(&self.hanging);
+        let waited = self.released.wait_while(hanging, |hanging| *hanging);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Tokens that hang go on.
+    pub fn release(&self) {
+        *lock(&self.hanging) = false;
+        self.released.notify_all();
+    }
+}
+
+/// One process: once it is dead, nothing it does has an effect.
+pub struct Process {
+    pub shared: Arc<Shared>,
+    pub number: u64,
+    pub dead: AtomicBool,
+}
+
+impl Process {
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(SeqCst)
+    }
+
+    fn die_if_dead(&self) {
+        if self.is_dead() {
+            fall();
+        }
+    }
+
+    /// Counts a call, and falls at once if it is to fall before its effect.
+    fn call(&self, seam: Seam) -> Option<Fault> {
+        self.die_if_dead();
+        let fault = lock(&self.shared.chaos).call(seam);
+        match fault {
+            Some(Fault::PanicEarly) => fall(),
+            Some(Fault::DeathEarly) => {
+                self.dead.store(true, SeqCst);
+                fall()
+            }
+            other => other,
+        }
+    }
+
+    /// Falls if it is to fall after its effect.
+    fn after(&self, fault: Option<Fault>) {
+        if fault == Some(Fault::DeathLate) {
+            self.dead.store(true, SeqCst);
+        }
+        if matches!(fault, Some(Fault::PanicLate | Fault::DeathLate)) {
+            fall();
+        }
+    }
+}
+
+/// A panic that prints nothing.
+fn fall() -> ! {
+    resume_unwind(Box::new("a fall that was asked for"))
+}
+
+/// The ledger as one lane of one process sees it.
+pub struct FakeLedger {
+    pub process: Arc<Process>,
+    /// Only for [`Mutant::RemembersStaleState`].
+    remembered: BTreeMap<TssId, Tss>,
+    /// Only for [`Mutant::FinishesBlindly`]: what was loaded for the batch that failed.
+    blind: BTreeMap<TssId, LoadedTss>,
+}
+
+impl FakeLedger {
+    pub fn new(process: &Arc<Process>) -> Self {
+        Self {
+            process: Arc::clone(process),
+            remembered: BTreeMap::new(),
+            blind: BTreeMap::new(),
+        }
+    }
+
+    fn falsify(&self, loaded: &mut BTreeMap<TssId, LoadedTss>) {
+        for (id, found) in loaded {
+            if let Some(tss) = self.remembered.get(id) {
+                found.slice.tss = Some(tss.clone());
+            }
+            if let Some(before) = self.blind.get(id) {
+                *found = before.clone();
+            }
+        }
+    }
+}
+
+fn unavailable() -> LedgerError {
+    LedgerError::Unavailable {
+        action: "do what a test forbids",
+        source: "chaos".into(),
+    }
+}
+
+impl LaneLedger for FakeLedger {
+    fn lock(&mut self, needs: &BTreeMap<TssId, Needs>) -> Result<Box<dyn Held + '_>, LedgerError> {
+        let fault = self.process.call(Seam::Lock);
+        if fault == Some(Fault::Refused) {
+            return Err(unavailable());
+        }
+        let shared = Arc::clone(&self.process.shared);
+        let holder = shared.holders.fetch_add(1, SeqCst);
+        let number = self.process.number;
+        let mut loaded = {
+            let mut disk = shared.disk();
+            let (own, other): (Vec<_>, Vec<_>) = std::mem::take(&mut disk.unwritten)
+                .into_iter()
+                .partition(|(by, _)| *by == number);
+            disk.unwritten = other;
+            for (_, batch) in own {
+                disk.write(&batch);
+            }
+            if !disk.lock(needs, holder) {
+                return Err(unavailable());
+            }
+            disk.load(needs, holder)
+        };
+        // From here on the locks end with this value, whatever happens.
+        let mut held = FakeHeld {
+            ledger: self,
+            holder,
+            loaded: BTreeMap::new(),
+        };
+        if let Some(damaged) = shared
+            .disk()
+            .damaged
+            .iter()
+            .find(|id| needs.contains_key(id))
+        {
+            return Err(LedgerError::Damaged(format!("TSS {damaged}")));
+        }
+        held.ledger.process.after(fault);
+        if fault == Some(Fault::AnswerLost) {
+            return Err(unavailable());
+        }
+        held.ledger.falsify(&mut loaded);
+        held.loaded = loaded;
+        Ok(Box::new(held))
+    }
+
+    fn message(
+        &mut self,
+        tss: TssId,
+        counter: SignatureCounter,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        if self.process.call(Seam::Message).is_some() {
+            return Err(unavailable());
+        }
+        let disk = self.process.shared.disk();
+        Ok(disk
+            .messages
+            .get(&(tss, counter))
+            .map(|kept| kept.der.clone()))
+    }
+}
+
+struct FakeHeld<'a> {
+    ledger: &'a mut FakeLedger,
+    holder: Holder,
+    loaded: BTreeMap<TssId, LoadedTss>,
+}
+
+impl Held for FakeHeld<'_> {
+    fn take_loaded(&mut self) -> BTreeMap<TssId, LoadedTss> {
+        if self.ledger.process.shared.mutant == Some(Mutant::FinishesBlindly) {
+            self.ledger.blind = self.loaded.clone();
+        }
+        std::mem::take(&mut self.loaded)
+    }
+
+    fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), CommitError> {
+        let fault = self.ledger.process.call(Seam::Commit);
+        let committed = self.commit_with(fault, batch);
+        self.ledger.process.after(fault);
+        let mutant = self.ledger.process.shared.mutant;
+        let committed = match (mutant, committed) {
+            (Some(Mutant::TakesUnknownForKept), Err(CommitError::Unknown { .. })) => Ok(()),
+            (_, committed) => committed,
+        };
+        let ledger = &mut self.ledger;
+        if committed.is_ok() {
+            ledger.blind.clear();
+        }
+        if committed.is_ok() && mutant == Some(Mutant::RemembersStaleState) {
+            let states = batch.entries.iter();
+            let states = states.map(|entry| (entry.tss, entry.slice.tss.clone().unwrap()));
+            ledger.remembered.extend(states);
+        }
+        committed
+    }
+}
+
+impl FakeHeld<'_> {
+    fn commit_with(&self, fault: Option<Fault>, batch: &Batch) -> Result<(), CommitError> {
+        let shared = &self.ledger.process.shared;
+        let unknown = || CommitError::Unknown {
+            source: "chaos".into(),
+        };
+        let refused = |source: super::disk::Refused| CommitError::RolledBack {
+            source: source.into(),
+        };
+        let mut disk = shared.disk();
+        match fault {
+            Some(Fault::RolledBack) => Err(CommitError::RolledBack {
+                source: "chaos".into(),
+            }),
+            Some(Fault::UnknownLost) => Err(unknown()),
+            Some(Fault::UnknownLate) => {
+                disk.commit_later(batch, self.holder).map_err(refused)?;
+                Err(unknown())
+            }
+            Some(Fault::UnknownKept) => {
+                disk.commit(batch, self.holder).map_err(refused)?;
+                Err(unknown())
+            }
+            _ if shared.mutant == Some(Mutant::AnswersBeforeTheCommit) => {
+                let by = self.ledger.process.number;
+                disk.unwritten.push((by, batch.clone()));
+                Ok(())
+            }
+            _ => disk.commit(batch, self.holder).map_err(refused),
+        }
+    }
+}
+
+impl Drop for FakeHeld<'_> {
+    fn drop(&mut self) {
+        self.ledger.process.shared.disk().unlock(self.holder);
+    }
+}
+
+/// A token whose signatures are a keyed hash: the same digest always gives the same one.
+pub struct FakeCsp {
+    pub process: Arc<Process>,
+    pub label: String,
+    /// Keys that turn out to be others.
+    pub wrong: Mutex<Vec<KeyId>>,
+    /// Says nothing until it is released.
+    pub hangs: AtomicBool,
+    fails_again: AtomicBool,
+    mixed_up: Mutex<Option<Vec<u8>>>,
+}
+
+impl FakeCsp {
+    pub fn new(process: &Arc<Process>, label: &str) -> Self {
+        Self {
+            process: Arc::clone(process),
+            label: label.to_owned(),
+            wrong: Mutex::default(),
+            hangs: AtomicBool::new(false),
+            fails_again: AtomicBool::new(false),
+            mixed_up: Mutex::default(),
+        }
+    }
+}
+
+/// The signature of this key over this digest.
+pub fn signature(key: &KeyPair, digest: &[u8]) -> Vec<u8> {
+    let half = |name: &[u8]| {
+        Sha256::new()
+            .chain_update(name)
+            .chain_update(&key.public_key.point)
+            .chain_update(digest)
+            .finalize()
+    };
+    [half(b"r"), half(b"s")].concat()
+}
+
+/// Whether a signature is that of this key over these bytes.
+pub fn verifies(key: &KeyPair, bytes: &[u8], signed: &[u8]) -> bool {
+    signature(key, &Sha256::digest(bytes)) == signed
+}
+
+impl Csp for FakeCsp {
+    fn token(&self) -> &str {
+        &self.label
+    }
+
+    fn generate_key_pair(&self, _: KeyId, _: Curve) -> Result<KeyPair, CspError> {
+        panic!("no lane makes keys")
+    }
+
+    fn sign(&self, key: &KeyPair, digest: &[u8]) -> Result<Vec<u8>, CspError> {
+        let shared = &self.process.shared;
+        let failed = || CspError::Failed {
+            token: self.label.clone(),
+            action: "sign",
+            source: ModuleError("chaos".to_owned()),
+        };
+        let meanwhile = lock(&shared.meanwhile).take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
+        if lock(&self.wrong).contains(&key.id) {
+            return Err(CspError::WrongKey {
+                token: self.label.clone(),
+                key: key.id,
+            });
+        }
+        if self.hangs.load(SeqCst) {
+            lock(&shared.chaos)
+                .happened
+                .push((Seam::Sign, 0, Fault::Hang));
+            shared.wait_for_release();
+        }
+        let fault = match self.fails_again.swap(false, SeqCst) {
+            true => Some(Fault::AnswerLost),
+            false => self.process.call(Seam::Sign),
+        };
+        match fault {
+            Some(Fault::Refused) => return Err(failed()),
+            Some(Fault::RefusedTwice) => self.fails_again.store(true, SeqCst),
+            Some(Fault::Hang) => shared.wait_for_release(),
+            _ => {}
+        }
+        let made = signature(key, digest);
+        *lock(&shared.signed).entry(digest.to_vec()).or_default() += 1;
+        self.process.after(fault);
+        match fault {
+            Some(Fault::AnswerLost | Fault::RefusedTwice) => Err(failed()),
+            _ if shared.mutant == Some(Mutant::MixesSignaturesUp) => {
+                Ok(lock(&self.mixed_up).replace(made.clone()).unwrap_or(made))
+            }
+            _ => Ok(made),
+        }
+    }
+
+    fn check_health(&self) -> Result<(), CspError> {
+        Ok(())
+    }
+
+    fn generation(&self) -> u64 {
+        1
+    }
+}
+
+/// The world's time as one node sees it.
+pub struct FakeClock {
+    pub process: Arc<Process>,
+    /// Seconds by which this node is wrong.
+    pub offset_s: AtomicI64,
+    pub step: Mutex<Option<ClockStep>>,
+}
+
+impl FakeClock {
+    pub fn new(process: &Arc<Process>) -> Self {
+        Self {
+            process: Arc::clone(process),
+            offset_s: AtomicI64::new(0),
+            step: Mutex::default(),
+        }
+    }
+
+    fn time(&self) -> SeTime {
+        let now = self.process.shared.now.load(SeqCst) + self.offset_s.load(SeqCst);
+        SeTime::try_from(now).unwrap()
+    }
+
+    /// Corrects this node's clock in one step.
+    pub fn correct(&self, by_s: i64) {
+        let before = self.time();
+        self.offset_s.fetch_add(by_s, SeqCst);
+        let mut step = lock(&self.step);
+        *step = Some(ClockStep {
+            sequence: step.map_or(1, |last| last.sequence + 1),
+            before,
+            after: self.time(),
+        });
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> SeTime {
+        self.process.call(Seam::Clock);
+        self.time()
+    }
+
+    /// Stands still: what waits for a token here waits its whole time.
+    fn monotonic_ms(&self) -> u64 {
+        0
+    }
+
+    fn last_step(&self) -> Option<ClockStep> {
+        *lock(&self.step)
+    }
+}

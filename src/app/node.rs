@@ -40,7 +40,6 @@ pub enum NodeError {
 
 /// A running node. Stop it with [`Self::stop`] once no door hands commands in any more.
 pub struct Node {
-    csps: Vec<Arc<dyn Csp>>,
     lanes: Arc<Lanes>,
     pool: Option<Arc<DevicePool>>,
     exports: Arc<ExportWorker>,
@@ -60,8 +59,6 @@ impl Node {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
         let tokens = open_tokens(config, &clock, &entropy)?;
-        let csps = tokens.values().map(|token| Arc::clone(token.csp()));
-        let csps = csps.collect();
         let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
         let rules = config.rules.clone();
         let lanes = Lanes::start(&store, tokens, &clock, rules, config.lanes)?;
@@ -88,7 +85,6 @@ impl Node {
             settings: door_settings(config),
         };
         Ok(Self {
-            csps,
             lanes,
             pool,
             exports,
@@ -108,13 +104,6 @@ impl Node {
         if let Some(pool) = &self.pool {
             pool.stop();
         }
-    }
-
-    /// [`Self::stop`], before the process ends. Leaves the tokens open: the last signer thread would close
-    /// their sessions while the process ends, and modules crash when they are called then.
-    pub fn stop_with_the_process(self) {
-        self.stop();
-        std::mem::forget(self.csps);
     }
 }
 

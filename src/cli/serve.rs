@@ -52,7 +52,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         Arc::new(SystemEntropy),
     )?;
     let served = actix_web::rt::System::new().block_on(serve(&node, listener));
-    node.stop_with_the_process();
+    node.stop();
     served.context("the HTTP server ended by itself")
 }
 

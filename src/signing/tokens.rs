@@ -9,6 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
+/// How long a token that is dropped waits for its signers: longer than any signature takes.
+const SIGNERS_END_WAIT: Duration = Duration::from_secs(5);
+
 /// A token as the lanes see it.
 pub struct Token {
     csp: Arc<dyn Csp>,
@@ -30,6 +33,9 @@ type SignResult = Result<Vec<u8>, CspError>;
 
 impl Token {
     /// Starts `signers` threads, which end when the token is dropped.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
     pub fn start(
         csp: Arc<dyn Csp>,
         environment: Environment,
@@ -43,9 +49,18 @@ impl Token {
         };
         for number in 0..signers.max(1) {
             let (csp, queue) = (Arc::clone(&token.csp), Arc::clone(&token.queue));
-            thread::Builder::new()
+            token.queue.lock().signers += 1;
+            let signer = thread::Builder::new()
                 .name(format!("sign-{}-{number}", csp.token()))
-                .spawn(move || sign_until_closed(csp.as_ref(), &queue))?;
+                .spawn(move || {
+                    sign_until_closed(csp.as_ref(), &queue);
+                    drop(csp);
+                    queue.signer_ended();
+                });
+            if signer.is_err() {
+                token.queue.signer_ended();
+            }
+            signer?;
         }
         Ok(token)
     }
@@ -85,9 +100,18 @@ impl Token {
 }
 
 impl Drop for Token {
+    /// Ends the signers and waits for them, so that the sessions are closed before the process ends:
+    /// modules crash when they are called while it does. A module that hangs is not waited for.
     fn drop(&mut self) {
-        self.queue.lock().closed = true;
+        let mut waiting = self.queue.lock();
+        waiting.closed = true;
         self.queue.changed.notify_all();
+        let busy = |waiting: &mut Waiting| waiting.signers > 0;
+        drop(
+            self.queue
+                .changed
+                .wait_timeout_while(waiting, SIGNERS_END_WAIT, busy),
+        );
     }
 }
 
@@ -171,11 +195,20 @@ struct Queue {
 struct Waiting {
     work: VecDeque<SignWork>,
     closed: bool,
+    /// Threads that have not ended.
+    signers: usize,
 }
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread has let go of the token.
+    fn signer_ended(&self) {
+        let mut waiting = self.lock();
+        waiting.signers = waiting.signers.saturating_sub(1);
+        self.changed.notify_all();
     }
 
     /// `None` when the queue is closed and empty.

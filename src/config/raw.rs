@@ -81,6 +81,7 @@ struct RawLanes {
     queue_len_max: Option<usize>,
     batch_len_max: Option<usize>,
     hsm_timeout_ms: Option<u64>,
+    early_wait_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -262,6 +263,7 @@ impl RawLanes {
                 default.batch_len_max,
             )?,
             hsm_timeout_ms,
+            early_wait_ms: self.early_wait_ms.unwrap_or(default.early_wait_ms),
         })
     }
 }

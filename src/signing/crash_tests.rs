@@ -6,11 +6,10 @@
 
 mod chaos;
 mod disk;
+mod early;
 mod mutants;
-
 mod ports;
 mod scenes;
-
 mod script;
 mod world;
 

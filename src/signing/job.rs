@@ -3,6 +3,8 @@
 use super::{Reply, SigningError};
 use crate::sma::{Caller, Command, Outcome};
 use crate::terms::TssId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Told to a caller whose command was dropped on the way: shutdown, or a panic in the lane.
 const DROPPED: SigningError = SigningError::Unavailable {
@@ -18,6 +20,44 @@ pub(super) struct Job {
     pub answer: AnswerOnce,
     /// Whether it dropped out of a batch before; it does so only once.
     pub tried_before: bool,
+    /// Until when it waits for its predecessor, on the monotonic clock; `None` until it is found to be
+    /// early.
+    pub early_until_ms: Option<u64>,
+    /// Given back when the job ends.
+    pub place: Option<Place>,
+}
+
+impl Job {
+    pub fn new(tss: TssId, caller: Caller, command: Command, answer: AnswerOnce) -> Self {
+        Self {
+            tss,
+            caller,
+            command,
+            answer,
+            tried_before: false,
+            early_until_ms: None,
+            place: None,
+        }
+    }
+}
+
+/// One of the places of a lane, taken by a command that waits or is at work.
+pub(super) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// `None` when all places are taken.
+    pub fn take(taken: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let one_more = |taken| (taken < max).then_some(taken + 1);
+        let (set, read) = (Ordering::AcqRel, Ordering::Acquire);
+        taken.fetch_update(set, read, one_more).ok()?;
+        Some(Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Answers exactly once: if nobody does, dropping it does.

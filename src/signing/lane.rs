@@ -26,6 +26,8 @@ pub(super) struct Lane {
     pub(super) clock_steps_seen: BTreeMap<TssId, u64>,
     /// Dropped out of a batch because a signature failed; first of the next one.
     pub(super) decided_anew: VecDeque<Job>,
+    /// Came before their predecessors.
+    pub(super) early: Vec<Job>,
     /// Signs nothing more until a person has looked and started the server anew.
     pub(super) stopped: BTreeSet<TssId>,
 }
@@ -47,11 +49,13 @@ impl Lane {
             unfinished: Vec::new(),
             clock_steps_seen: BTreeMap::new(),
             decided_anew: VecDeque::new(),
+            early: Vec::new(),
             stopped: BTreeSet::new(),
         }
     }
 
-    /// Runs one batch. Every job is answered, or kept in `decided_anew` for the next batch.
+    /// Runs one batch. Every job is answered, or kept in `decided_anew` for the next batch, or in
+    /// `early`.
     pub(super) fn process(&mut self, jobs: Vec<Job>) {
         self.finish_unfinished();
         let jobs = refuse_those(jobs, &NOT_KEPT, |job| self.has_unfinished(job.tss));
@@ -99,7 +103,7 @@ impl Lane {
         let (batch, told, clock_told) = gather(sorted.kept);
         if batch.entries.is_empty() {
             drop(held);
-            told.into_iter().for_each(Told::release);
+            self.put_aside(told.into_iter().flat_map(Told::release).collect());
             return Vec::new();
         }
         // From here on the batch exists; if we fall, it is what we get up with.
@@ -114,12 +118,14 @@ impl Lane {
         match held.commit(&unfinished.batch) {
             Ok(()) => {
                 self.was_kept(&unfinished);
-                told.into_iter().for_each(Told::release);
+                self.put_aside(told.into_iter().flat_map(Told::release).collect());
+                // What came in front of its predecessor in this very batch.
+                self.wake_early(&unfinished.batch);
             }
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "a commit did not succeed; finishing it");
                 let fates = self.finish_unfinished();
-                answer_by_fate(told, &fates);
+                self.put_aside(answer_by_fate(told, &fates));
             }
         }
         Vec::new()

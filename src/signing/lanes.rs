@@ -1,6 +1,6 @@
 //! All lanes: where a command goes, how they start and how they stop.
 
-use super::job::{AnswerOnce, Job};
+use super::job::{AnswerOnce, Job, Place};
 use super::lane::{Lane, chain, refuse_all, unavailable};
 use super::tokens::Token;
 use super::{Reply, SigningError, Submit};
@@ -10,6 +10,7 @@ use crate::terms::{Clock, TssId};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
 };
@@ -22,12 +23,14 @@ use std::time::Duration;
 pub struct LaneSettings {
     /// Lanes per token; on SQLite there is one for all.
     pub lanes_per_token: usize,
-    /// Commands that may wait in one lane; the next one is told to come back.
+    /// Commands that may wait or be at work in one lane; the next one is told to come back.
     pub queue_len_max: usize,
     /// Commands taken into one commit.
     pub batch_len_max: usize,
     /// Longest wait of a batch for its signatures, in milliseconds; its TSSs are locked meanwhile.
     pub hsm_timeout_ms: u64,
+    /// How long a step of a transaction waits for the steps before it, in milliseconds.
+    pub early_wait_ms: u64,
 }
 
 impl Default for LaneSettings {
@@ -37,6 +40,7 @@ impl Default for LaneSettings {
             queue_len_max: 1024,
             batch_len_max: 256,
             hsm_timeout_ms: 5000,
+            early_wait_ms: 2000,
         }
     }
 }
@@ -52,7 +56,7 @@ pub struct Lanes {
     lanes: Vec<LaneHandle>,
     tokens: Arc<BTreeMap<String, Token>>,
     token_of: Arc<RwLock<HashMap<TssId, String>>>,
-    router: Mutex<Option<SyncSender<Job>>>,
+    router: Entrance,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -60,7 +64,15 @@ pub struct Lanes {
 #[derive(Clone)]
 struct LaneHandle {
     token: String,
+    entrance: Entrance,
+}
+
+/// Where commands go in, one by one and not too many.
+#[derive(Clone)]
+struct Entrance {
     queue: Arc<Mutex<Option<SyncSender<Job>>>>,
+    taken: Arc<AtomicUsize>,
+    places: usize,
 }
 
 impl Lanes {
@@ -85,17 +97,14 @@ impl Lanes {
             };
             let (tokens, clock) = (Arc::clone(&tokens), Arc::clone(clock));
             let lane = Lane::new(ledger, tokens, clock, Arc::clone(&rules), settings);
-            let (sender, receiver) = sync_channel(settings.queue_len_max);
+            let (entrance, receiver) = Entrance::new(settings.queue_len_max);
             threads.push(spawn(format!("lane-{}", lanes.len()), move || {
                 run(lane, &receiver)
             })?);
-            lanes.push(LaneHandle {
-                token,
-                queue: Arc::new(Mutex::new(Some(sender))),
-            });
+            lanes.push(LaneHandle { token, entrance });
         }
         let token_of = Arc::new(RwLock::new(HashMap::new()));
-        let (sender, receiver) = sync_channel(settings.queue_len_max);
+        let (entrance, receiver) = Entrance::new(settings.queue_len_max);
         let router = Router {
             store: store.clone(),
             lanes: lanes.clone(),
@@ -109,21 +118,21 @@ impl Lanes {
             lanes,
             tokens,
             token_of,
-            router: Mutex::new(Some(sender)),
+            router: entrance,
             threads: Mutex::new(threads),
         })
     }
 
     /// Takes no more commands, works off those that wait, and returns when all are answered.
     pub fn drain(&self) {
-        drop(lock(&self.router).take());
+        self.router.close();
         // The router ends first, because it feeds the lanes.
         let mut threads = std::mem::take(&mut *lock(&self.threads));
         if let Some(router) = threads.pop() {
             join(router);
         }
         for lane in &self.lanes {
-            drop(lock(&lane.queue).take());
+            lane.entrance.close();
         }
         threads.into_iter().for_each(join);
     }
@@ -132,13 +141,7 @@ impl Lanes {
 impl Submit for Lanes {
     fn submit(&self, tss: TssId, caller: Caller, command: Command, reply: Reply) {
         let answer = AnswerOnce::new(reply);
-        let job = Job {
-            tss,
-            caller,
-            command,
-            answer,
-            tried_before: false,
-        };
+        let job = Job::new(tss, caller, command, answer);
         let known = self
             .token_of
             .read()
@@ -148,7 +151,7 @@ impl Submit for Lanes {
         match known {
             Some(token) => hand_over(&self.lanes, &token, job),
             // Finding the token may mean asking the ledger, which must not happen on this thread.
-            None => try_send(&lock(&self.router), job),
+            None => self.router.enter(job),
         }
     }
 
@@ -252,7 +255,7 @@ fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
     let count = u64::try_from(fitting.len()).unwrap_or(1).max(1);
     let index = usize::try_from(hasher.finish() % count).unwrap_or_default();
     match fitting.get(index) {
-        Some(lane) => try_send(&lock(&lane.queue), job),
+        Some(lane) => lane.entrance.enter(job),
         None => job.answer.send(Err(SigningError::Unavailable {
             reason: "the token of the TSS is not available here",
             retry_after_s: 60,
@@ -260,22 +263,45 @@ fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
     }
 }
 
-/// A full lane says so now rather than timing out later.
-fn try_send(queue: &Option<SyncSender<Job>>, job: Job) {
-    let stopped = SigningError::Unavailable {
-        reason: "the server is shutting down",
-        retry_after_s: 5,
-    };
-    let Some(queue) = queue else {
-        return job.answer.send(Err(stopped));
-    };
-    match queue.try_send(job) {
-        Ok(()) => {}
-        Err(TrySendError::Full(job)) => job.answer.send(Err(SigningError::Unavailable {
+impl Entrance {
+    fn new(places: usize) -> (Self, Receiver<Job>) {
+        let (sender, receiver) = sync_channel(places);
+        let entrance = Self {
+            queue: Arc::new(Mutex::new(Some(sender))),
+            taken: Arc::default(),
+            places,
+        };
+        (entrance, receiver)
+    }
+
+    /// A full lane says so now rather than timing out later.
+    fn enter(&self, mut job: Job) {
+        let full = SigningError::Unavailable {
             reason: "too many commands are waiting",
             retry_after_s: 1,
-        })),
-        Err(TrySendError::Disconnected(job)) => job.answer.send(Err(stopped)),
+        };
+        let stopped = SigningError::Unavailable {
+            reason: "the server is shutting down",
+            retry_after_s: 5,
+        };
+        // A place in the router, which a job may come from, is free again by this.
+        job.place = Place::take(&self.taken, self.places);
+        if job.place.is_none() {
+            return job.answer.send(Err(full));
+        }
+        let queue = lock(&self.queue);
+        let Some(queue) = queue.as_ref() else {
+            return job.answer.send(Err(stopped));
+        };
+        match queue.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job)) => job.answer.send(Err(full)),
+            Err(TrySendError::Disconnected(job)) => job.answer.send(Err(stopped)),
+        }
+    }
+
+    fn close(&self) {
+        drop(lock(&self.queue).take());
     }
 }
 
@@ -283,8 +309,9 @@ fn try_send(queue: &Option<SyncSender<Job>>, job: Job) {
 fn run(mut lane: Lane, queue: &Receiver<Job>) {
     loop {
         let mut jobs: Vec<Job> = lane.decided_anew.drain(..).collect();
+        jobs.extend(lane.take_due_early());
         if jobs.is_empty() {
-            match queue.recv_timeout(IDLE_RETRY) {
+            match queue.recv_timeout(lane.sleep_at_most(IDLE_RETRY)) {
                 Ok(job) => jobs.push(job),
                 Err(RecvTimeoutError::Timeout) => {
                     guarded(&mut lane, |lane| drop(lane.finish_unfinished()));
@@ -302,7 +329,8 @@ fn run(mut lane: Lane, queue: &Receiver<Job>) {
         }
         guarded(&mut lane, |lane| lane.process(jobs));
     }
-    guarded(&mut lane, |lane| drop(lane.finish_unfinished()));
+    let early = lane.take_all_early();
+    guarded(&mut lane, |lane| lane.process(early));
     if !lane.unfinished.is_empty() {
         tracing::error!(
             "a signed batch could not be committed before the end; it was never released"

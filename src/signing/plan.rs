@@ -1,6 +1,7 @@
 //! From the commands of one TSS to messages ready to be signed, and back to answers.
 
 use super::SigningError;
+use super::early::Early;
 use super::job::Job;
 use crate::asn1::{Content, assemble, file_name, to_be_signed};
 use crate::csp::KeyPair;
@@ -220,17 +221,26 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// The commit is durable: now, and only now, the answers.
-    pub fn release(self) {
-        for decided in self.jobs {
-            let result = decided.answer.and_then(|answer| {
-                let missing = SigningError::Broken {
-                    reason: "the answer is not in its own state",
-                };
-                self.slice.outcome(answer).ok_or(missing)
-            });
-            decided.job.answer.send(result);
+    /// The commit is durable: now, and only now, the answers. Returns those that may get a better one,
+    /// because they came before their predecessors.
+    pub fn release(self) -> Vec<Early> {
+        let mut early = Vec::new();
+        for DecidedJob { job, answer, .. } in self.jobs {
+            match answer {
+                Err(SigningError::Rejected(rejection)) if rejection.is_early() => {
+                    let refusal = rejection.into();
+                    early.push(Early { job, refusal });
+                }
+                Err(error) => job.answer.send(Err(error)),
+                Ok(answer) => {
+                    let missing = SigningError::Broken {
+                        reason: "the answer is not in its own state",
+                    };
+                    job.answer.send(self.slice.outcome(answer).ok_or(missing));
+                }
+            }
         }
+        early
     }
 
     /// The batch is signed but not kept yet. Nothing of it is told; the same call again will find it.

@@ -1,5 +1,6 @@
 //! Finishing batches whose commit failed or has an unknown outcome (design decision 1).
 
+use super::early::Early;
 use super::lane::{Lane, chain, unavailable};
 use super::plan::Told;
 use crate::ledger::{Batch, CommitError, LedgerError, LoadedTss, TssBatch};
@@ -86,6 +87,7 @@ impl Lane {
     /// The batch is durable.
     pub(super) fn was_kept(&mut self, work: &Arc<Unfinished>) {
         self.forget(work);
+        self.wake_early(&work.batch);
         if let Some(step) = work.clock_step {
             let told = work.clock_told.iter().map(|tss| (*tss, step.sequence));
             self.clock_steps_seen.extend(told);
@@ -236,12 +238,14 @@ fn is_same_state(one: &Slice, other: &Slice) -> bool {
         && one.steps == other.steps
 }
 
-/// Answers each TSS's callers as its fate allows.
-pub(super) fn answer_by_fate(told: Vec<Told>, fates: &BTreeMap<TssId, Fate>) {
+/// Answers each TSS's callers as its fate allows; returns those that came early.
+pub(super) fn answer_by_fate(told: Vec<Told>, fates: &BTreeMap<TssId, Fate>) -> Vec<Early> {
+    let mut early = Vec::new();
     for told in told {
         match fates.get(&told.tss) {
-            Some(Fate::Kept) | None => told.release(),
+            Some(Fate::Kept) | None => early.extend(told.release()),
             Some(Fate::Dropped | Fate::Unfinished) => told.withhold(),
         }
     }
+    early
 }

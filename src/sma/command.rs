@@ -96,6 +96,29 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Which step of a transaction this is.
+    pub const fn revision(&self) -> Option<Revision> {
+        match self {
+            Self::StartTransaction(input)
+            | Self::UpdateTransaction(input)
+            | Self::FinishTransaction(input, _) => Some(input.revision),
+            Self::Assign(_)
+            | Self::TakeOver { .. }
+            | Self::Initialize { .. }
+            | Self::DisableSecureElement { .. }
+            | Self::DeclareDefective
+            | Self::UnblockPin { .. }
+            | Self::AuthenticateUser { .. }
+            | Self::LogOut
+            | Self::RegisterClient { .. }
+            | Self::ReregisterClient { .. }
+            | Self::DeregisterClient { .. }
+            | Self::MergeMetadata { .. } => None,
+        }
+    }
+}
+
 /// What is needed to assign a TSS. Random values come from the caller (style rule 7).
 #[derive(Clone, Debug)]
 pub struct NewTss {

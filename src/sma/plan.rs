@@ -142,6 +142,23 @@ pub enum Rejection {
     TransactionCounterExhausted,
 }
 
+impl Rejection {
+    /// Whether the steps before may still be on their way, so that the same command can succeed a
+    /// moment later.
+    pub fn is_early(&self) -> bool {
+        let Self::RevisionConflict {
+            revision,
+            state,
+            latest,
+        } = self
+        else {
+            return false;
+        };
+        let is_open = state.is_none_or(|state| state == TransactionState::Active);
+        is_open && latest.next().is_some_and(|next| *revision > next)
+    }
+}
+
 fn reason(state: &Option<TransactionState>, latest: &Revision) -> String {
     match state {
         None => "the transaction was not started".to_owned(),

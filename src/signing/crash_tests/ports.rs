@@ -427,6 +427,8 @@ pub struct FakeClock {
     pub process: Arc<Process>,
     /// Seconds by which this node is wrong.
     pub offset_s: AtomicI64,
+    /// Stands still unless a test moves it: what waits for a token here waits its whole time.
+    pub monotonic_ms: AtomicU64,
     pub step: Mutex<Option<ClockStep>>,
 }
 
@@ -435,6 +437,7 @@ impl FakeClock {
         Self {
             process: Arc::clone(process),
             offset_s: AtomicI64::new(0),
+            monotonic_ms: AtomicU64::new(0),
             step: Mutex::default(),
         }
     }
@@ -463,9 +466,8 @@ impl Clock for FakeClock {
         self.time()
     }
 
-    /// Stands still: what waits for a token here waits its whole time.
     fn monotonic_ms(&self) -> u64 {
-        0
+        self.monotonic_ms.load(SeqCst)
     }
 
     fn last_step(&self) -> Option<ClockStep> {

@@ -15,7 +15,7 @@ const A: u128 = 0;
 const B: u128 = 1;
 
 /// Nobody asks anything by himself, and both TSSs have a till.
-fn stage(plan: Plan) -> World {
+pub fn stage(plan: Plan) -> World {
     let mut world = bare_stage(plan);
     for tss in [A, B] {
         for command in setup(tss, 1) {
@@ -36,7 +36,7 @@ fn bare_stage(plan: Plan) -> World {
     })
 }
 
-fn two_nodes() -> Plan {
+pub fn two_nodes() -> Plan {
     Plan {
         nodes: 2,
         ..quiet()
@@ -64,7 +64,7 @@ fn next_batch_stays_unfinished(world: &World) {
     ]);
 }
 
-fn is_unavailable(answer: &Option<Result<Outcome, SigningError>>) -> bool {
+pub fn is_unavailable(answer: &Option<Result<Outcome, SigningError>>) -> bool {
     matches!(answer, Some(Err(SigningError::Unavailable { .. })))
 }
 
@@ -72,12 +72,12 @@ fn is_broken(answer: &Option<Result<Outcome, SigningError>>) -> bool {
     matches!(answer, Some(Err(SigningError::Broken { .. })))
 }
 
-fn is_done(answer: &Option<Result<Outcome, SigningError>>) -> bool {
+pub fn is_done(answer: &Option<Result<Outcome, SigningError>>) -> bool {
     matches!(answer, Some(Ok(_)))
 }
 
 #[track_caller]
-fn nothing_to_complain_about(world: &mut World) {
+pub fn nothing_to_complain_about(world: &mut World) {
     world.calm_down();
     world.settle();
     let complaints = world.complaints();

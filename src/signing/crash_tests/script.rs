@@ -110,6 +110,15 @@ pub fn start(tss: u128, till: u128, transaction: u128) -> Command {
     Command::StartTransaction(input(tss, till, transaction, 1))
 }
 
+pub fn update(tss: u128, till: u128, transaction: u128) -> Command {
+    Command::UpdateTransaction(input(tss, till, transaction, 2))
+}
+
+pub fn finish(tss: u128, till: u128, transaction: u128, revision: u64) -> Command {
+    let input = input(tss, till, transaction, revision);
+    Command::FinishTransaction(input, TransactionOutcome::Finished)
+}
+
 /// The commands that lead from no TSS to one that signs, with this many tills.
 pub fn setup(tss: u128, tills: u128) -> Vec<Command> {
     let mut commands = vec![
@@ -233,8 +242,7 @@ impl Script {
             commands.push_back(start(tss, till, transaction));
             let mut last = 2;
             if transaction % 2 == 0 {
-                let update = input(tss, till, transaction, 2);
-                commands.push_back(Command::UpdateTransaction(update));
+                commands.push_back(update(tss, till, transaction));
                 last = 3;
             }
             let finish = input(tss, till, transaction, last);

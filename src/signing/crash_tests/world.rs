@@ -40,6 +40,7 @@ pub struct Plan {
     /// Clocks of nodes are wrong at times.
     pub clocks: bool,
     pub hsm_timeout_ms: Option<u64>,
+    pub early_wait_ms: u64,
     /// Every other device is in a second token.
     pub second_token: bool,
     /// Nobody asks anything but what a test asks itself.
@@ -48,7 +49,7 @@ pub struct Plan {
     pub spare_devices: u128,
 }
 
-type Answer = Result<Outcome, SigningError>;
+pub type Answer = Result<Outcome, SigningError>;
 
 /// What a caller has heard: nothing, one answer, or (which must not be) several.
 #[derive(Default)]
@@ -189,6 +190,7 @@ impl World {
         let tokens = Arc::new(tokens);
         let settings = LaneSettings {
             hsm_timeout_ms: self.plan.hsm_timeout_ms.unwrap_or(60_000),
+            early_wait_ms: self.plan.early_wait_ms,
             ..LaneSettings::default()
         };
         let lane = |_| {
@@ -238,13 +240,7 @@ impl World {
             let answer = (!process.is_dead()).then_some(answer);
             lock(&heard).heard.push(answer);
         }));
-        let job = Job {
-            tss,
-            caller: script::caller(session),
-            command: command.clone(),
-            answer,
-            tried_before: false,
-        };
+        let job = Job::new(tss, script::caller(session), command.clone(), answer);
         (job, mailbox)
     }
 
@@ -252,6 +248,7 @@ impl World {
     fn turn(lane: &Mutex<Lane>, jobs: Vec<Job>, mutant: Option<Mutant>) {
         let mut lane = lock(lane);
         let mut batch: Vec<Job> = lane.decided_anew.drain(..).collect();
+        batch.extend(lane.take_due_early());
         batch.extend(jobs);
         guarded(&mut lane, |lane| lane.process(batch));
         if mutant == Some(Mutant::ForgetsUnfinished) {
@@ -267,6 +264,36 @@ impl World {
         Self::turn(&lane, Vec::new(), self.plan.mutant);
         self.restart_the_dead();
         self.hear(&mailbox)
+    }
+
+    /// Hands several things to the first lane of a node in one batch; their answers may come later.
+    pub fn post(&mut self, node: usize, posted: &[(TssId, Command)]) -> Vec<Arc<Mutex<Mailbox>>> {
+        let (jobs, mailboxes): (Vec<_>, Vec<_>) = posted
+            .iter()
+            .map(|(tss, command)| self.job(node, *tss, command, script::SESSION))
+            .unzip();
+        Self::turn(&self.nodes[node].lanes[0], jobs, self.plan.mutant);
+        mailboxes
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The lane that gets everything posted to this node.
+    pub fn first_lane(&self, node: usize) -> Arc<Mutex<Lane>> {
+        Arc::clone(&self.nodes[node].lanes[0])
+    }
+
+    /// What has come back so far.
+    pub fn heard(mailbox: &Mutex<Mailbox>) -> Option<Answer> {
+        let mut heard = std::mem::take(&mut lock(mailbox).heard);
+        assert!(
+            heard.len() < 2,
+            "a caller was answered {} times",
+            heard.len()
+        );
+        heard.pop().flatten()
     }
 
     /// Asks several things in one batch of the first lane of a node, and hands it one turn more.

@@ -1,0 +1,70 @@
+//! Commands that came before their predecessors: a till may send start, update and finish without
+//! waiting for answers, and a network may turn their order around.
+//!
+//! Such a command waits in its lane for a bounded time. It is decided anew when its TSS has signed
+//! something, and a last time at its end, when the ledger may hold what another node has signed.
+
+use super::SigningError;
+use super::job::Job;
+use super::lane::Lane;
+use crate::ledger::Batch;
+use crate::terms::TssId;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// A refused command that may yet be accepted, with what it is told otherwise.
+pub(super) struct Early {
+    pub job: Job,
+    pub refusal: SigningError,
+}
+
+impl Lane {
+    /// Lets these commands wait, and answers those that have waited long enough.
+    pub(super) fn put_aside(&mut self, early: Vec<Early>) {
+        let now_ms = self.clock.monotonic_ms();
+        let until_ms = now_ms.saturating_add(self.settings.early_wait_ms);
+        for Early { mut job, refusal } in early {
+            let until_ms = *job.early_until_ms.get_or_insert(until_ms);
+            if until_ms <= now_ms {
+                job.answer.send(Err(refusal));
+            } else {
+                self.early.push(job);
+            }
+        }
+    }
+
+    /// The TSSs of this batch have signed something: what waits for them is decided anew in the next one.
+    pub(super) fn wake_early(&mut self, kept: &Batch) {
+        let signed: BTreeSet<TssId> = kept.entries.iter().map(|entry| entry.tss).collect();
+        let is_woken = |job: &mut Job| signed.contains(&job.tss);
+        let mut woken: Vec<Job> = self.early.extract_if(.., is_woken).collect();
+        // In their own order, so that one batch is enough for all of them.
+        woken.sort_by_key(|job| job.command.revision());
+        self.decided_anew.extend(woken);
+    }
+
+    /// Commands whose time is up, for their last decision.
+    pub(super) fn take_due_early(&mut self) -> Vec<Job> {
+        let now_ms = self.clock.monotonic_ms();
+        let is_due = |job: &mut Job| job.early_until_ms.is_none_or(|until| until <= now_ms);
+        self.early.extract_if(.., is_due).collect()
+    }
+
+    /// Everything that waits, for a last decision: the lane ends.
+    pub(super) fn take_all_early(&mut self) -> Vec<Job> {
+        let mut jobs = std::mem::take(&mut self.early);
+        for job in &mut jobs {
+            job.early_until_ms = Some(0);
+        }
+        jobs
+    }
+
+    /// How long the lane may sleep until the next command has waited long enough.
+    pub(super) fn sleep_at_most(&self, at_most: Duration) -> Duration {
+        let next = self.early.iter().filter_map(|job| job.early_until_ms).min();
+        next.map_or(at_most, |until_ms| {
+            let left_ms = until_ms.saturating_sub(self.clock.monotonic_ms());
+            at_most.min(Duration::from_millis(left_ms))
+        })
+    }
+}

@@ -142,7 +142,9 @@ impl<'a> Judgement<'a> {
             Some((first.min(message.time), last.max(message.time)))
         });
         let covers = |link: &&Certificate| {
-            times.is_none_or(|(first, last)| link.valid.contains(&first) && link.valid.contains(&last))
+            times.is_none_or(|(first, last)| {
+                link.valid.contains(&first) && link.valid.contains(&last)
+            })
         };
         let chains = survey.certificates.iter().filter(has_key).map(|leaf| {
             let chain = chain::follow(leaf, &survey.certificates, &self.settings.trust);
@@ -214,10 +216,16 @@ impl<'a> Judgement<'a> {
         let mut note = |code, text| self.notes.push(Note { code, text });
         for (deviation, count) in &examined.deviations {
             let what = deviation_text(*deviation);
-            note(NoteCode::Deviation, format!("{}: {what}", message_count(*count)));
+            note(
+                NoteCode::Deviation,
+                format!("{}: {what}", message_count(*count)),
+            );
         }
         if examined.additional_data > 0 {
-            let text = format!("additional data in {}", message_count(examined.additional_data));
+            let text = format!(
+                "additional data in {}",
+                message_count(examined.additional_data)
+            );
             note(NoteCode::AdditionalData, text);
         }
         for (name, count) in &examined.unknown_events {

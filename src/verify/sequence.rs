@@ -158,7 +158,10 @@ impl Sequence<'_> {
             self.note(NoteCode::TimeUnset, text);
         }
         if across_gaps > 0 {
-            let text = format!("{} older than the one before a gap", message_count(across_gaps));
+            let text = format!(
+                "{} older than the one before a gap",
+                message_count(across_gaps)
+            );
             self.note(NoteCode::TimeBackwardsAcrossGap, text);
         }
     }

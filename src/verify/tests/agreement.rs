@@ -93,14 +93,23 @@ fn certificates_may_be_pem_in_one_file_or_in_several() {
 fn headers_of_other_writers_are_read() {
     let device = Device::new();
     let files = device.files(&one_of_each(2, 0));
-    is_clean(&files.tar_with(|name, size| Header::file(name, size).gnu()), 6);
-    is_clean(&files.tar_with(|name, size| Header::file(name, size).blanks(size)), 6);
+    is_clean(
+        &files.tar_with(|name, size| Header::file(name, size).gnu()),
+        6,
+    );
+    is_clean(
+        &files.tar_with(|name, size| Header::file(name, size).blanks(size)),
+        6,
+    );
     is_clean(
         &files.tar_with(|name, size| Header::file(&format!("./{name}"), size)),
         6,
     );
     // Regular files of old writers have the flag NUL; sizes may be binary, names unended.
-    is_clean(&files.tar_with(|name, size| Header::file(name, size).flag(0)), 6);
+    is_clean(
+        &files.tar_with(|name, size| Header::file(name, size).flag(0)),
+        6,
+    );
     let binary = |name: &str, size: usize| {
         let mut field = [0; 12];
         field[0] = 0x80;
@@ -157,7 +166,13 @@ fn the_description_of_either_version_is_in_form() {
         files.first(|name| name == "info.csv").1 = good.as_bytes().to_vec();
         is_clean(&files.tar(), 6);
     }
-    for bad in ["", "\n", "x", INFO_V2.strip_prefix('"').unwrap(), &format!("{INFO_V2}x\n")] {
+    for bad in [
+        "",
+        "\n",
+        "x",
+        INFO_V2.strip_prefix('"').unwrap(),
+        &format!("{INFO_V2}x\n"),
+    ] {
         let mut files = device.files(&one_of_each(2, 0));
         files.first(|name| name == "info.csv").1 = bad.as_bytes().to_vec();
         let report = check(&files.tar());
@@ -225,7 +240,10 @@ fn many_keys_and_unknown_events_give_the_same_report_with_any_number_of_threads(
         // Seventy keys, seven hundred names.
         device.signer.serial[0] = u8::try_from(number % 70).unwrap();
         let name = format!("e{}", char::from(b'a' + u8::try_from(number % 26).unwrap()));
-        let name = format!("{name}{}", "x".repeat(usize::try_from(number % 27).unwrap()));
+        let name = format!(
+            "{name}{}",
+            "x".repeat(usize::try_from(number % 27).unwrap())
+        );
         let message = Message::system(number / 70 + 1, T0, &name, Vec::new());
         files.0.push(message.file(&device.signer));
     }
@@ -233,7 +251,10 @@ fn many_keys_and_unknown_events_give_the_same_report_with_any_number_of_threads(
     let report = check_with(&bytes, &Settings::new(NonZeroUsize::MIN));
     assert_eq!(report.keys.len(), 64);
     let several = report.findings.first().unwrap();
-    assert_eq!(several.text, "the messages are of more than 64 different keys");
+    assert_eq!(
+        several.text,
+        "the messages are of more than 64 different keys"
+    );
     for threads in [2, 3, 8] {
         let settings = Settings::new(NonZeroUsize::new(threads).unwrap());
         let again = verify_archive(Cursor::new(&bytes), &settings).unwrap();

@@ -29,7 +29,9 @@ fn archive() -> (Device, Vec<u8>) {
 fn reason_to_overlook(bytes: &[u8], changed: &[u8], at: usize) -> Option<&'static str> {
     let info = BLOCK..BLOCK + INFO_V2.len();
     if info.contains(&at) {
-        return Some("nothing signs the values of info.csv, and a note tells when its form is lost");
+        return Some(
+            "nothing signs the values of info.csv, and a note tells when its form is lost",
+        );
     }
     let is_header = bytes[at / BLOCK * BLOCK..][257..262] == *b"ustar";
     let in_sum = (148..156).contains(&(at % BLOCK));
@@ -72,7 +74,10 @@ fn any_single_changed_bit_is_found() {
     let first = Chance::new("bits").below(stride);
     let bits = bytes.len() * 8;
     let reasons = overlooked(&bytes, (first..bits).step_by(stride));
-    println!("{} of {bits} bits changed; not found: {reasons:?}", bits / stride);
+    println!(
+        "{} of {bits} bits changed; not found: {reasons:?}",
+        bits / stride
+    );
 }
 
 #[test]

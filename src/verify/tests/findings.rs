@@ -117,18 +117,19 @@ fn container() -> Vec<Case> {
 /// Certificates.
 fn certificates() -> Vec<Case> {
     let device = Device::new();
-    let sales = |leaf: Plan| Archive(Device::planned(&leaf, &Plan::authority("Root")).archive(&sale()));
-    let foreign = Device::of(
-        Plan::device().issue(Nid::SECP256K1, None),
-        Digest::Sha256,
-    );
+    let sales =
+        |leaf: Plan| Archive(Device::planned(&leaf, &Plan::authority("Root")).archive(&sale()));
+    let foreign = Device::of(Plan::device().issue(Nid::SECP256K1, None), Digest::Sha256);
     let mut misnamed = device.files(&sale());
-    misnamed.first(|name| name.starts_with(&device.chain[0].serial())).0 =
-        format!("{}_X509.cer", device.chain[1].serial());
+    misnamed
+        .first(|name| name.starts_with(&device.chain[0].serial()))
+        .0 = format!("{}_X509.cer", device.chain[1].serial());
     let other = Plan::authority("Issuing TEST").issue(curve("secp384r1"), Some(&device.chain[2]));
     let without = |at: usize| {
         let serial = device.chain[at].serial();
-        device.files(&sale()).without(move |name| name.starts_with(&serial))
+        device
+            .files(&sale())
+            .without(move |name| name.starts_with(&serial))
     };
     let stranger = Plan::authority("Stranger").issue(curve("secp384r1"), None);
     let (other_name, other_bytes) = other.file();
@@ -263,10 +264,7 @@ fn sequences() -> Vec<Case> {
             F::CounterRepeated,
             of(&[Message::audit(1, T0), Message::start_audit(1, T0)]),
         ),
-        case(
-            F::TransactionNotStarted,
-            of(&[Message::finish(1, T0, 1)]),
-        ),
+        case(F::TransactionNotStarted, of(&[Message::finish(1, T0, 1)])),
         case(
             F::TransactionRepeated,
             of(&[start.clone(), Message::start(2, T0, 1)]),

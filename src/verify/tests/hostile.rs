@@ -50,7 +50,14 @@ fn what_is_no_archive_is_refused() {
     let packed = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03".repeat(1000);
     let zeros = vec![0; BLOCK];
     let text = "no archive\n".repeat(1000);
-    for bytes in [&b""[..], b"x", &packed, &zeros, text.as_bytes(), &[0xFF; 4096]] {
+    for bytes in [
+        &b""[..],
+        b"x",
+        &packed,
+        &zeros,
+        text.as_bytes(),
+        &[0xFF; 4096],
+    ] {
         assert!(matches!(outcome(bytes), Err(VerifyError::NotAnArchive)));
     }
     // An archive without a file is one.
@@ -175,7 +182,10 @@ fn many_files_are_read_in_one_go() {
     bytes.extend([0; 2 * BLOCK]);
     let report = check(&bytes);
     assert_eq!((report.logs, report.signatures_valid), (2, 2));
-    assert_eq!(found(&report), BTreeSet::from([F::FindingsCut, F::ForeignFile]));
+    assert_eq!(
+        found(&report),
+        BTreeSet::from([F::FindingsCut, F::ForeignFile])
+    );
 }
 
 #[test]
@@ -183,7 +193,10 @@ fn a_message_of_more_than_sixteen_megabytes_is_not_read() {
     let size = 16_777_217;
     let mut tar = Tar(small());
     tar.0.truncate(tar.0.len() - 2 * BLOCK);
-    tar.add(&Header::file("Unixt_1_Sig-3_Log-Aud.log", size), &vec![0x30; size]);
+    tar.add(
+        &Header::file("Unixt_1_Sig-3_Log-Aud.log", size),
+        &vec![0x30; size],
+    );
     let report = check(&tar.end());
     assert_eq!(only_finding(&report).0, F::FileTooLarge);
     assert_eq!(report.logs, 3);
@@ -233,7 +246,10 @@ fn deep_and_endless_structures_are_no_messages() {
     }
     assert_eq!(verdict_on("x.cer", &deep), F::CertificateUnreadable);
     let pem = format!("-----BEGIN CERTIFICATE-----\n{}", "MIIB\n".repeat(10_000));
-    assert_eq!(verdict_on("x.pem", pem.as_bytes()), F::CertificateUnreadable);
+    assert_eq!(
+        verdict_on("x.pem", pem.as_bytes()),
+        F::CertificateUnreadable
+    );
 }
 
 #[test]
@@ -244,7 +260,10 @@ fn names_cannot_command_a_terminal() {
     message.name = Some("x\u{1b}.log".to_owned());
     let files = device.files(&[message]).with("\u{1b}[31m.txt", b"");
     let report = check(&files.tar());
-    assert_eq!(found(&report), BTreeSet::from([F::ForeignFile, F::NameContent]));
+    assert_eq!(
+        found(&report),
+        BTreeSet::from([F::ForeignFile, F::NameContent])
+    );
     let texts = report.findings.iter().map(|finding| &finding.text);
     for text in texts.chain(report.notes.iter().map(|note| &note.text)) {
         assert!(!text.chars().any(char::is_control), "{text:?}");
@@ -297,7 +316,10 @@ fn a_disk_that_fails_is_told_whichever_reading_it_strikes() {
         verify_archive(Failing { inner, left }, &settings())
     };
     assert!(run(4 * bytes.len()).is_ok());
-    for left in (0..2 * bytes.len()).step_by(700).chain([2 * bytes.len() + 1]) {
+    for left in (0..2 * bytes.len())
+        .step_by(700)
+        .chain([2 * bytes.len() + 1])
+    {
         let error = run(left).unwrap_err();
         assert!(matches!(error, VerifyError::Unreadable { .. }), "{left}");
     }
@@ -337,7 +359,9 @@ fn bytes_changed_by_chance_never_end_in_a_panic() {
             let place = chance.below(bytes.len());
             bytes[place] = u8::try_from(chance.below(256)).unwrap();
         }
-        let report = check(&bytes);
-        assert!(report.signatures_valid <= report.logs);
+        // The very first header may be hit; then it is no archive.
+        if let Ok(report) = outcome(&bytes) {
+            assert!(report.signatures_valid <= report.logs);
+        }
     }
 }

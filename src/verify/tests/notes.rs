@@ -87,7 +87,9 @@ fn archives() -> Vec<Case> {
     let (stranger_name, stranger_bytes) = stranger.file();
     let device = Device::new();
     let mut misnamed = device.files(&audit);
-    misnamed.first(|name| name.starts_with(&device.chain[2].serial())).0 = "CA_X509.cer".to_owned();
+    misnamed
+        .first(|name| name.starts_with(&device.chain[2].serial()))
+        .0 = "CA_X509.cer".to_owned();
     let mut unquoted = files();
     unquoted.first(|name| name == "info.csv").1 = b"\"description:\", x\n".to_vec();
     let in_a_folder = |name: &str, size| Header::file(&format!("export/{name}"), size);

@@ -16,7 +16,10 @@ fn partial_of(messages: &[Message]) -> ArchiveReport {
 
 /// Audit messages with these counters.
 fn counters(counters: &[u64]) -> Vec<Message> {
-    counters.iter().map(|counter| Message::audit(*counter, T0)).collect()
+    counters
+        .iter()
+        .map(|counter| Message::audit(*counter, T0))
+        .collect()
 }
 
 #[test]
@@ -25,13 +28,19 @@ fn an_archive_may_begin_at_one_or_two_and_later_is_noted() {
         (1, None),
         (2, None),
         (3, Some("the archive begins with signature counter 3")),
-        (u64::MAX - 1, Some("the archive begins with signature counter 18446744073709551614")),
+        (
+            u64::MAX - 1,
+            Some("the archive begins with signature counter 18446744073709551614"),
+        ),
     ] {
         let report = of(&counters(&[first, first + 1]));
         assert_eq!(report.findings, []);
         assert_eq!(note_text(&report, N::LateStart), text);
         let key = &report.keys[0];
-        assert_eq!((key.counter_first, key.counter_last, key.logs), (first, first + 1, 2));
+        assert_eq!(
+            (key.counter_first, key.counter_last, key.logs),
+            (first, first + 1, 2)
+        );
     }
 }
 
@@ -43,7 +52,11 @@ fn gaps_are_findings_in_a_complete_archive_and_notes_in_a_filtered_one() {
     let last = "signature counters 9-18446744073709551614 are missing";
     assert_eq!(
         texts,
-        ["signature counter 2 is missing", "signature counters 4-6 are missing", last]
+        [
+            "signature counter 2 is missing",
+            "signature counters 4-6 are missing",
+            last
+        ]
     );
     assert!(report.findings.iter().all(|f| f.code == F::CounterMissing));
     let report = partial_of(&messages);
@@ -80,17 +93,47 @@ fn the_order_within_a_transaction_is_that_of_its_counters() {
     let (start, update, finish) = (Message::start, Message::update, Message::finish);
     let cases: &[(&[Message], &[F])] = &[
         (&[start(1, T0, 1), update(2, T0, 1), finish(3, T0, 1)], &[]),
-        (&[finish(1, T0, 1), start(2, T0, 1)], &[F::TransactionNotStarted, F::TransactionRepeated]),
-        (&[update(1, T0, 1), finish(2, T0, 1)], &[F::TransactionNotStarted]),
-        (&[start(1, T0, 1), finish(2, T0, 1), finish(3, T0, 1)], &[F::TransactionAfterFinish]),
-        (&[start(1, T0, 1), finish(2, T0, 1), update(3, T0, 1)], &[F::TransactionAfterFinish]),
-        (&[start(1, T0, 1), finish(2, T0, 1), start(3, T0, 1)], &[F::TransactionRepeated]),
-        (&[start(1, T0, 1), start(2, T0, 1), finish(3, T0, 1)], &[F::TransactionRepeated]),
-        (&[start(1, T0, 1), start(2, T0, 2), finish(3, T0, 1), finish(4, T0, 2)], &[]),
+        (
+            &[finish(1, T0, 1), start(2, T0, 1)],
+            &[F::TransactionNotStarted, F::TransactionRepeated],
+        ),
+        (
+            &[update(1, T0, 1), finish(2, T0, 1)],
+            &[F::TransactionNotStarted],
+        ),
+        (
+            &[start(1, T0, 1), finish(2, T0, 1), finish(3, T0, 1)],
+            &[F::TransactionAfterFinish],
+        ),
+        (
+            &[start(1, T0, 1), finish(2, T0, 1), update(3, T0, 1)],
+            &[F::TransactionAfterFinish],
+        ),
+        (
+            &[start(1, T0, 1), finish(2, T0, 1), start(3, T0, 1)],
+            &[F::TransactionRepeated],
+        ),
+        (
+            &[start(1, T0, 1), start(2, T0, 1), finish(3, T0, 1)],
+            &[F::TransactionRepeated],
+        ),
+        (
+            &[
+                start(1, T0, 1),
+                start(2, T0, 2),
+                finish(3, T0, 1),
+                finish(4, T0, 2),
+            ],
+            &[],
+        ),
     ];
     for (messages, expected) in cases {
         let codes = found(&of(messages));
-        assert_eq!(codes, expected.iter().copied().collect::<BTreeSet<_>>(), "{messages:?}");
+        assert_eq!(
+            codes,
+            expected.iter().copied().collect::<BTreeSet<_>>(),
+            "{messages:?}"
+        );
     }
 }
 

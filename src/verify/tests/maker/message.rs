@@ -266,10 +266,7 @@ impl Message {
         };
         let time = self.time.name();
         let name = format!("{time}_Sig-{}_Log-{kind}.log", self.counter);
-        (
-            self.name.clone().unwrap_or(name),
-            self.bytes(signer),
-        )
+        (self.name.clone().unwrap_or(name), self.bytes(signer))
     }
 }
 

@@ -66,7 +66,9 @@ impl Device {
     pub fn files(&self, messages: &[Message]) -> Files {
         let mut files = Files(vec![("info.csv".to_owned(), INFO_V2.as_bytes().to_vec())]);
         files.0.extend(self.chain.iter().map(Issued::file));
-        files.0.extend(messages.iter().map(|m| m.file(&self.signer)));
+        files
+            .0
+            .extend(messages.iter().map(|m| m.file(&self.signer)));
         files
     }
 

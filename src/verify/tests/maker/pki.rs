@@ -175,7 +175,9 @@ impl Plan {
         if let Some(longest) = self.path_len_max {
             constraints.pathlen(longest);
         }
-        builder.append_extension(constraints.build().unwrap()).unwrap();
+        builder
+            .append_extension(constraints.build().unwrap())
+            .unwrap();
         if let Some((signs_data, signs_certificates)) = self.usage {
             let mut usage = KeyUsage::new();
             usage.critical();
@@ -222,7 +224,10 @@ impl Issued {
     /// Hash of the key as in the names of files.
     pub fn serial(&self) -> String {
         let key = self.key.ec_key().unwrap();
-        sha256(&point(&key)).iter().map(|byte| format!("{byte:02x}")).collect()
+        sha256(&point(&key))
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Name and content as in an export.

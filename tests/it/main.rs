@@ -14,4 +14,5 @@ mod hsm_cli;
 mod pki;
 mod support;
 mod tidy;
+mod verify_cli;
 mod whole_way;

@@ -277,16 +277,17 @@ fn checksum_fits(header: &[u8; BLOCK]) -> bool {
     let Some(stored) = number(field(header, 148, 8)).and_then(|sum| i64::try_from(sum).ok()) else {
         return false;
     };
-    let (mut unsigned, mut signed) = (0_i64, 0_i64);
-    for (at, byte) in header.iter().enumerate() {
-        let byte = if (148..156).contains(&at) {
-            b' '
-        } else {
-            *byte
-        };
-        unsigned += i64::from(byte);
-        signed += i64::from(byte.cast_signed());
-    }
+    let sums = |bytes: &[u8]| {
+        bytes.iter().fold((0, 0), |(unsigned, signed), byte| {
+            (
+                unsigned + i64::from(*byte),
+                signed + i64::from(byte.cast_signed()),
+            )
+        })
+    };
+    let (all, own) = (sums(header), sums(field(header, 148, 8)));
+    let blanks = 8 * i64::from(b' ');
+    let (unsigned, signed) = (all.0 - own.0 + blanks, all.1 - own.1 + blanks);
     stored == unsigned || stored == signed
 }
 

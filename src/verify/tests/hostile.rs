@@ -171,7 +171,7 @@ fn extension_headers_without_end_end() {
 
 #[test]
 fn many_files_are_read_in_one_go() {
-    let count: u32 = if is_long() { 1_000_000 } else { 100_000 };
+    let count: u32 = if is_long() { 300_000 } else { 100_000 };
     let block = Header::file("x.txt", 0).bytes();
     let mut bytes = small();
     bytes.truncate(bytes.len() - 2 * BLOCK);

@@ -206,7 +206,7 @@ fn archive_summary(archive: &Outcome<ArchiveReport>) -> String {
             report.logs, report.signatures_valid
         );
     }
-    for key in &report.keys {
+    for key in report.keys.iter().take(LINES_MAX) {
         text += &format!(
             "  TSS {}: signature counters {} to {}, {} messages\n",
             key.serial_number, key.counter_first, key.counter_last, key.logs

@@ -148,7 +148,7 @@ impl<'a> Judgement<'a> {
         };
         let chains = survey.certificates.iter().filter(has_key).map(|leaf| {
             let chain = chain::follow(leaf, &survey.certificates, &self.settings.trust);
-            let is_valid = chain.links.iter().all(|link| covers(link));
+            let is_valid = chain.links.iter().all(covers);
             (leaf, chain, is_valid)
         });
         let best = chains.min_by_key(|(_, chain, is_valid)| (chain.problems.len(), !is_valid));

@@ -1,13 +1,15 @@
 //! `siegel verify` from the outside: documents, exit codes, what a person reads, memory.
 
-use crate::support::installation::siegel;
+use crate::support::installation::{Installation, siegel};
 use maker::message::Message;
 use maker::pki::{Digest, Plan, curve};
 use maker::tar::{BLOCK, Header};
 use maker::{Device, T0, qr};
 use serde_json::{Value, json};
+use siegel::verify::{Settings, verify_archive};
 use std::fs::File;
-use std::io::{BufWriter, Read as _, Write as _};
+use std::io::{BufWriter, Cursor, Read as _, Write as _};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tempfile::TempDir;
@@ -399,4 +401,68 @@ fn the_document_of_a_clean_archive_is_exactly_this() {
         ]
     }]});
     assert_eq!(document, expected);
+}
+
+/// Contents of an archive by name, and where each begins.
+fn contents(bytes: &[u8]) -> Vec<(String, usize, usize)> {
+    let mut found = Vec::new();
+    let mut archive = tar::Archive::new(bytes);
+    for entry in archive.entries().unwrap() {
+        let entry = entry.unwrap();
+        let name = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        let at = usize::try_from(entry.raw_file_position()).unwrap();
+        found.push((name, at, usize::try_from(entry.size()).unwrap()));
+    }
+    found
+}
+
+#[test]
+fn an_export_of_ours_is_clean_under_its_root_and_a_changed_bit_of_it_is_found() {
+    let mut installation = Installation::new();
+    installation.write_credentials("http://127.0.0.1:1/api/v2");
+    let address = installation.start();
+    installation.point_credentials_to(address);
+    installation.play();
+    let export = installation.path("demo/export.tar");
+    let bytes = std::fs::read(&export).unwrap();
+    let files = contents(&bytes);
+    let of = |name: &str| -> Vec<&[u8]> {
+        let fits = files.iter().filter(|(known, ..)| known.ends_with(name));
+        fits.map(|(_, at, len)| &bytes[*at..at + len]).collect()
+    };
+    let root = *of(".cer").last().unwrap();
+    let desk = Desk::new();
+    let root = desk.put("root.cer", root);
+    let export = export.to_str().unwrap();
+    let (exit, document) = verify_json(&["--trust", &root, export]);
+    assert_eq!(exit, 0, "{document}");
+    let archive = &document["archives"][0];
+    let logs = of(".log").len();
+    assert!(logs > 10);
+    assert_eq!(archive["logs"], logs);
+    assert_eq!(archive["signatures_valid"], logs);
+    let notes = archive["notes"].as_array().unwrap();
+    let codes: Vec<_> = notes
+        .iter()
+        .map(|note| note["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        codes,
+        ["revocation-unchecked"],
+        "nothing else is worth a note"
+    );
+    // A bit of each file, and of what stands before it.
+    let settings = Settings::new(NonZeroUsize::new(2).unwrap());
+    for (name, at, len) in &files {
+        for place in [at - 400, at + len / 2, at + len - 1] {
+            if name == "info.csv" && place > *at {
+                continue;
+            }
+            let mut changed = bytes.clone();
+            changed[place] ^= 0x10;
+            let outcome = verify_archive(Cursor::new(&changed), &settings);
+            let is_told = outcome.map_or(true, |report| !report.findings.is_empty());
+            assert!(is_told, "{name}, byte {place}");
+        }
+    }
 }

@@ -102,3 +102,33 @@ fn every_single_changed_bit_around_a_certificate_is_found() {
     let reasons = overlooked(&bytes, ends.flat_map(|at| at * 8..at * 8 + 8));
     assert!(reasons.is_empty(), "{reasons:?}");
 }
+
+#[test]
+fn a_changed_bit_of_a_pem_certificate_is_found_but_for_the_last_label() {
+    let (device, _) = archive();
+    let mut files = device.files(&[Message::audit(1, T0)]);
+    let pem = device.chain[0].certificate.to_pem().unwrap();
+    let (name, content) = files.first(|name| name.ends_with(".cer"));
+    *name = name.replace(".cer", ".pem");
+    content.clone_from(&pem);
+    let bytes = files.tar();
+    let at = bytes.windows(pem.len()).position(|w| w == pem).unwrap();
+    let stride = if is_long() { 1 } else { 17 };
+    let first = Chance::new("PEM").below(stride);
+    let label = pem.windows(9).position(|w| w == b"-----END ").unwrap() + 9;
+    let settings = settings();
+    let mut changed = bytes.clone();
+    let mut missed = Vec::new();
+    for bit in (first..pem.len() * 8).step_by(stride) {
+        let (at, mask) = (at + bit / 8, 1 << (bit % 8));
+        changed[at] ^= mask;
+        let outcome = verify_archive(Cursor::new(&changed), &settings);
+        // What ends after the last dashes before it needs no name.
+        let is_label = bit / 8 >= label;
+        if !is_label && outcome.is_ok_and(|report| report.findings.is_empty()) {
+            missed.push((bit / 8, char::from(bytes[at]), char::from(changed[at])));
+        }
+        changed[at] ^= mask;
+    }
+    assert!(missed.is_empty(), "{missed:?}");
+}

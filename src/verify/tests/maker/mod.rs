@@ -85,7 +85,7 @@ pub struct Files(pub Vec<(String, Vec<u8>)>);
 impl Files {
     /// In plain ustar.
     pub fn tar(&self) -> Vec<u8> {
-        self.tar_with(|name, size| Header::file(name, size))
+        self.tar_with(Header::file)
     }
 
     /// With headers of another dialect.

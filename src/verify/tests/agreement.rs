@@ -237,7 +237,7 @@ fn many_keys_and_unknown_events_give_the_same_report_with_any_number_of_threads(
     let mut device = Device::new();
     let mut files = device.files(&[]);
     for number in 0..600_u64 {
-        // Seventy keys, seven hundred names.
+        // Seventy keys, and a name for each message.
         device.signer.serial[0] = u8::try_from(number % 70).unwrap();
         let name = format!("e{}", char::from(b'a' + u8::try_from(number % 26).unwrap()));
         let name = format!(
@@ -250,6 +250,11 @@ fn many_keys_and_unknown_events_give_the_same_report_with_any_number_of_threads(
     let bytes = files.tar();
     let report = check_with(&bytes, &Settings::new(NonZeroUsize::MIN));
     assert_eq!(report.keys.len(), 64);
+    let events = report
+        .notes
+        .iter()
+        .filter(|note| note.code == NoteCode::EventUnknown);
+    assert_eq!(events.count(), 20, "only so many names are remembered");
     let several = report.findings.first().unwrap();
     assert_eq!(
         several.text,

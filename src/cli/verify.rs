@@ -40,6 +40,11 @@ pub(super) struct VerifyArgs {
     json: bool,
 }
 
+/// Lines about one input for a person: findings, and then notes. A screen has about twice as many.
+const LINES_MAX: usize = 12;
+/// Longest name of a file for a person, in characters.
+const NAME_LEN_MAX: usize = 120;
+
 /// What came of one input.
 struct Outcome<T> {
     input: String,
@@ -194,14 +199,14 @@ fn notes_json(notes: &[Note]) -> Value {
 
 fn archive_summary(archive: &Outcome<ArchiveReport>) -> String {
     let report = &archive.report;
-    let mut text = format!("{}: {}\n", archive.input, verdict(archive.code));
+    let mut text = format!("{}: {}\n", name(&archive.input), verdict(archive.code));
     if archive.code != NOT_READABLE {
         text += &format!(
             "  {} log messages, {} signatures valid\n",
             report.logs, report.signatures_valid
         );
     }
-    for key in &report.keys {
+    for key in report.keys.iter().take(LINES_MAX) {
         text += &format!(
             "  TSS {}: signature counters {} to {}, {} messages\n",
             key.serial_number, key.counter_first, key.counter_last, key.logs
@@ -228,23 +233,56 @@ const fn verdict(code: u8) -> &'static str {
     }
 }
 
-/// One line each.
+/// Findings, then notes.
 fn lists(findings: &[Finding], notes: &[Note]) -> String {
-    let mut text = String::new();
-    for finding in findings {
+    let of_finding = |finding: &Finding| {
+        let severity = finding.code.severity().name();
+        let code = finding.code.code();
         let file = match &finding.message_file {
-            Some(file) => format!(" {}:", file.escape_debug()),
+            Some(file) => format!(" {}:", name(file)),
             None => String::new(),
         };
-        text += &format!(
-            "  {} {}:{file} {}\n",
-            finding.code.severity().name(),
-            finding.code.code(),
-            finding.text
-        );
+        format!("  {severity} {code}:{file} {}\n", finding.text)
+    };
+    let of_note = |note: &Note| format!("  note {}: {}\n", note.code.code(), note.text);
+    lines(findings, |finding| finding.code, of_finding) + &lines(notes, |note| note.code, of_note)
+}
+
+/// One line each while there are few, else the first of each kind and the number of the others.
+fn lines<T, K: PartialEq>(
+    items: &[T],
+    kind: impl Fn(&T) -> K,
+    line: impl Fn(&T) -> String,
+) -> String {
+    if items.len() <= LINES_MAX {
+        return items.iter().map(line).collect();
     }
-    for note in notes {
-        text += &format!("  note {}: {}\n", note.code.code(), note.text);
+    let mut kinds: Vec<(&T, u64)> = Vec::new();
+    for item in items {
+        let known = kinds
+            .iter_mut()
+            .find(|(first, _)| kind(first) == kind(item));
+        match known {
+            Some((_, others)) => *others = others.saturating_add(1),
+            None => kinds.push((item, 0)),
+        }
+    }
+    let mut text = String::new();
+    for (first, others) in kinds.iter().take(LINES_MAX) {
+        text += &line(first);
+        if *others > 0 {
+            text += &format!("    and {others} more of this kind (--json lists them)\n");
+        }
+    }
+    if let Some(more) = kinds.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
+        text += &format!("  and {more} more kinds (--json lists them)\n");
     }
     text
+}
+
+/// A foreign name, fit for a terminal.
+fn name(text: &str) -> String {
+    let shown: String = text.chars().take(NAME_LEN_MAX).collect();
+    let cut = if shown.len() < text.len() { "…" } else { "" };
+    format!("{}{cut}", shown.escape_debug())
 }

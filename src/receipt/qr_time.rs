@@ -31,7 +31,8 @@ impl QrTime {
     /// Reads `YYYY-MM-DDThh:mm:ss[.fff]Z`; `None` when it is something else or finer than this type
     /// can tell.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        if !text.ends_with('Z') {
+        // The parser takes any letter between date and time, and offsets of zero.
+        if text.as_bytes().get(10) != Some(&b'T') || !text.ends_with('Z') {
             return None;
         }
         let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;

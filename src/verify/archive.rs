@@ -6,8 +6,8 @@
 use super::certificate::Certificate;
 use super::chain::{self, Chain};
 use super::codes::{FindingCode, NoteCode};
-use super::message::{Examined, Keys};
-use super::report::{About, ArchiveReport, Findings, KeySummary, Note, Quoted};
+use super::message::{Examined, KEYS_MAX, Keys};
+use super::report::{About, ArchiveReport, Findings, KeySummary, Note, Quoted, message_count};
 use super::sequence::{Indexed, NO_TIME, Sequence};
 use super::survey::{FileKind, Survey, file_kind, local_name};
 use super::tar::{EntryKind, Step, TarReader};
@@ -17,8 +17,8 @@ use crate::terms::SerialNumber;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek};
 
-/// Keys of one archive whose messages are checked among each other; by the guideline there is one.
-const KEYS_MAX: usize = 64;
+/// Longest name of a file in a report, in characters. Names of messages have 200 at most.
+const NAME_LEN_MAX: usize = 1000;
 
 /// Checks one export archive. Memory: 32 bytes per message and a bounded rest.
 ///
@@ -29,7 +29,8 @@ pub fn verify_archive(
     mut archive: impl Read + Seek,
     settings: &Settings,
 ) -> Result<ArchiveReport, VerifyError> {
-    let survey = Survey::of(&mut archive)?;
+    let mut survey = Survey::of(&mut archive)?;
+    let findings = std::mem::take(&mut survey.findings);
     let mut keys = Keys::new();
     for key in survey
         .certificates
@@ -42,7 +43,7 @@ pub fn verify_archive(
     Judgement {
         survey: &survey,
         settings,
-        findings: Findings::default(),
+        findings,
         notes: Vec::new(),
         used: BTreeSet::new(),
         keys: Vec::new(),
@@ -88,11 +89,14 @@ impl<'a> Judgement<'a> {
     }
 
     fn judge_keys(&mut self, examined: &mut Examined) {
-        let mut of_keys: Vec<_> = std::mem::take(&mut examined.index).into_iter().collect();
-        of_keys.sort_unstable_by_key(|(serial_number, _)| *serial_number);
+        let of_keys = std::mem::take(&mut examined.index);
         let is_single = of_keys.len() < 2;
         if !is_single {
-            let text = format!("the messages are of {} different keys", of_keys.len());
+            let count = match of_keys.len() {
+                ..=KEYS_MAX => of_keys.len().to_string(),
+                _ => format!("more than {KEYS_MAX}"),
+            };
+            let text = format!("the messages are of {count} different keys");
             self.findings
                 .archive(FindingCode::SeveralKeys, About::Archive, text);
         }
@@ -131,10 +135,26 @@ impl<'a> Judgement<'a> {
             let key = found.key.as_ref();
             key.is_some_and(|key| key.serial_number() == serial_number)
         };
-        let Some(leaf) = survey.certificates.iter().find(has_key) else {
+        // A certificate may have been renewed for the same key; the one that fits best counts.
+        let timed = || messages.iter().filter(|message| is_timed(message));
+        let times = timed().fold(None, |span: Option<(i64, i64)>, message| {
+            let (first, last) = span.unwrap_or((message.time, message.time));
+            Some((first.min(message.time), last.max(message.time)))
+        });
+        let covers = |link: &&Certificate| {
+            times.is_none_or(|(first, last)| {
+                link.valid.contains(&first) && link.valid.contains(&last)
+            })
+        };
+        let chains = survey.certificates.iter().filter(has_key).map(|leaf| {
+            let chain = chain::follow(leaf, &survey.certificates, &self.settings.trust);
+            let is_valid = chain.links.iter().all(covers);
+            (leaf, chain, is_valid)
+        });
+        let best = chains.min_by_key(|(_, chain, is_valid)| (chain.problems.len(), !is_valid));
+        let Some((leaf, chain, _)) = best else {
             return;
         };
-        let chain = chain::follow(leaf, &survey.certificates, &self.settings.trust);
         for (code, file, text) in &chain.problems {
             self.findings
                 .archive(*code, About::File(file.clone()), text);
@@ -167,9 +187,7 @@ impl<'a> Judgement<'a> {
 
     /// Every certificate of the chain must be valid at every signing time.
     fn judge_validity(&mut self, chain: &Chain<'_>, messages: &[Indexed]) {
-        // Times that are none, and the 0 of a clock that was not set, tell nothing.
-        let timed = |message: &&Indexed| message.time != NO_TIME && message.time != 0;
-        for message in messages.iter().filter(timed) {
+        for message in messages.iter().filter(|message| is_timed(message)) {
             for link in &chain.links {
                 if link.valid.contains(&message.time) {
                     continue;
@@ -198,15 +216,21 @@ impl<'a> Judgement<'a> {
         let mut note = |code, text| self.notes.push(Note { code, text });
         for (deviation, count) in &examined.deviations {
             let what = deviation_text(*deviation);
-            note(NoteCode::Deviation, format!("{count} messages: {what}"));
+            note(
+                NoteCode::Deviation,
+                format!("{}: {what}", message_count(*count)),
+            );
         }
         if examined.additional_data > 0 {
-            let count = examined.additional_data;
-            let text = format!("{count} messages carry additional data");
+            let text = format!(
+                "additional data in {}",
+                message_count(examined.additional_data)
+            );
             note(NoteCode::AdditionalData, text);
         }
         for (name, count) in &examined.unknown_events {
-            note(NoteCode::EventUnknown, format!("{count} messages: {name}"));
+            let text = format!("{}: {name}", message_count(*count));
+            note(NoteCode::EventUnknown, text);
         }
     }
 
@@ -225,6 +249,11 @@ impl<'a> Judgement<'a> {
             }
         }
     }
+}
+
+/// Times that are none, and the 0 of a clock that was not set, tell nothing.
+const fn is_timed(message: &Indexed) -> bool {
+    message.time != NO_TIME && message.time != 0
 }
 
 const fn deviation_text(deviation: Tolerated) -> &'static str {
@@ -251,7 +280,9 @@ fn names_of(
     let mut tar = TarReader::new(archive)?;
     while let Step::Entry(entry) = tar.step()? {
         if entries.contains(&entry.number) {
-            names.insert(entry.number, entry.name);
+            // Pax allows long ones, and many may be asked for.
+            let name = entry.name.chars().take(NAME_LEN_MAX).collect();
+            names.insert(entry.number, name);
         }
     }
     Ok(names)

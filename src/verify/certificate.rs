@@ -59,6 +59,9 @@ impl Certificate {
     fn from_der(file: &str, der: &[u8]) -> Option<Self> {
         let (rest, parsed) = X509Certificate::from_der(der).ok()?;
         let der = der.get(..der.len().checked_sub(rest.len())?)?;
+        if !is_strict_around_the_signed_part(der) {
+            return None;
+        }
         let constraints = parsed.basic_constraints().ok()?;
         let usage = parsed.key_usage().ok()?;
         let validity = parsed.validity();
@@ -117,6 +120,52 @@ impl Certificate {
         // BSI; which of the two is for the identifier to say, and both say the same.
         key.verdict(hash, &other.to_be_signed, &other.signature) != Verdict::Invalid
     }
+}
+
+/// What the issuer has not signed is as it must be: tags and lengths, the algorithm a second time, and
+/// a signature of whole bytes (RFC 5280 §4.1.1). The parser takes other forms, too.
+fn is_strict_around_the_signed_part(der: &[u8]) -> bool {
+    let walk = || {
+        let (signed, rest) = element(0x30, only(element(0x30, der)?)?)?;
+        let (algorithm, rest) = element(0x30, rest)?;
+        let signature = only(element(0x03, rest)?)?;
+        // In the signed part: version, where it is not the first, serial number, algorithm.
+        let after_version = element(0xA0, signed).map_or(signed, |(_, rest)| rest);
+        let (_, rest) = element(0x02, after_version)?;
+        let (same, _) = element(0x30, rest)?;
+        Some(same == algorithm && signature.first() == Some(&0))
+    };
+    walk().unwrap_or(false)
+}
+
+/// Content of an element that nothing follows.
+fn only<'a>((content, rest): (&'a [u8], &[u8])) -> Option<&'a [u8]> {
+    rest.is_empty().then_some(content)
+}
+
+/// Content of the DER element with this tag, and what follows it.
+fn element(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (found, rest) = bytes.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let (length, rest) = match first.checked_sub(0x80) {
+        None => (usize::from(*first), rest),
+        Some(count) => {
+            let (digits, rest) = rest.split_at_checked(count.into())?;
+            let is_shortest =
+                digits.first() != Some(&0) && (count > 1 || digits.first() >= Some(&0x80));
+            // A certificate of four digits' length is larger than any file that was read.
+            if !is_shortest || count > 3 {
+                return None;
+            }
+            let length = digits
+                .iter()
+                .fold(0, |length, digit| (length << 8) | usize::from(*digit));
+            (length, rest)
+        }
+    };
+    (*found == tag)
+        .then(|| rest.split_at_checked(length))
+        .flatten()
 }
 
 /// ecdsa-with-SHA2 and -SHA3 (ANSI X9.62, NIST), ecdsa-plain (TR-03111 §5.2.1).

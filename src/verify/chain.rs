@@ -40,12 +40,18 @@ pub(super) fn follow<'a>(
         );
     }
     let mut last = leaf;
-    while !chain.is_anchored && chain.links.len() < CHAIN_LEN_MAX {
+    while !chain.is_anchored {
         let Some(issuer) = chain.issuer(last, archive, trust) else {
             return chain;
         };
-        if std::ptr::eq(issuer, last) || chain.links.iter().any(|link| link.der == issuer.der) {
+        if issuer.der == last.der {
             break;
+        }
+        let goes_round = chain.links.iter().any(|link| link.der == issuer.der);
+        if goes_round || chain.links.len() >= CHAIN_LEN_MAX {
+            let text = format!("the chain has no root after {} issuers", chain.links.len());
+            chain.problem(FindingCode::ChainIncomplete, leaf, &text);
+            return chain;
         }
         chain.check_issuer(issuer);
         chain.links.push(issuer);
@@ -76,11 +82,12 @@ impl<'a> Chain<'a> {
         trust: &'a [Certificate],
     ) -> Option<&'a Certificate> {
         let all = || trust.iter().chain(archive);
-        let signers = || all().filter(|candidate| candidate.has_signed(link));
-        if let Some(issuer) = signers().find(|candidate| candidate.is_named_by(link)) {
+        // Names are compared first: they cost nothing.
+        let mut named = all().filter(|candidate| candidate.is_named_by(link));
+        if let Some(issuer) = named.find(|candidate| candidate.has_signed(link)) {
             return Some(issuer);
         }
-        if let Some(issuer) = signers().next() {
+        if let Some(issuer) = all().find(|candidate| candidate.has_signed(link)) {
             let text = format!(
                 "its issuer is given as {}, but the key that signed it belongs to {}",
                 Quoted(&link.issuer_text),

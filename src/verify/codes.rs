@@ -75,7 +75,9 @@ finding_codes! {
     ArchiveDamaged "archive-damaged" Error,
     /// There are bytes after the end of the archive, which other readers might take for more files.
     DataAfterEnd "data-after-end" Error,
-    /// A link, a device or another entry that is no file (TR-03151-1 Appendix B).
+    /// What fills up the last block of a file is not zero: nothing signs it, and nobody sees it.
+    PaddingNotZero "padding-not-zero" Warning,
+    /// A link, a device, a folder with content or another entry that is no file (TR-03151-1 Appendix B).
     EntryNotAFile "entry-not-a-file" Error,
     /// A file larger than any log message, certificate or description may be; it was not read.
     FileTooLarge "file-too-large" Error,

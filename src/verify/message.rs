@@ -8,10 +8,14 @@ use crate::asn1::{
     LogFileName, LogTime, ReadEvent, ReadKind, ReadLogMessage, Tolerated, TransactionPhase, read,
 };
 use crate::terms::{LogFormat, SerialNumber};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-/// Names of unknown events that are remembered.
+/// Names of unknown events that are remembered: the first ones in their order, so that it does not
+/// matter which thread meets which.
 const UNKNOWN_EVENTS_MAX: usize = 20;
+/// Keys of one archive whose messages are checked among each other, in the order of their serial
+/// numbers; by the guideline there is one.
+pub(super) const KEYS_MAX: usize = 64;
 
 /// The keys whose certificates are in the archive.
 pub(super) type Keys<'a> = BTreeMap<SerialNumber, &'a PublicKey>;
@@ -29,8 +33,8 @@ pub(super) struct LogFile {
 /// What is left of the messages one thread has looked at.
 #[derive(Default)]
 pub(super) struct Examined {
-    /// A few bytes per message, by key.
-    pub(super) index: HashMap<SerialNumber, KeyIndex>,
+    /// A few bytes per message, by key; bounded to one key more than [`KEYS_MAX`].
+    pub(super) index: BTreeMap<SerialNumber, KeyIndex>,
     /// What was found.
     pub(super) findings: Findings,
     /// Messages with a good signature.
@@ -41,6 +45,14 @@ pub(super) struct Examined {
     pub(super) additional_data: u64,
     /// How often unknown events occur, by name; bounded.
     pub(super) unknown_events: BTreeMap<String, u64>,
+}
+
+/// Drops what comes last in the order of the keys. What was dropped once never comes back, because as
+/// many smaller ones are kept: the outcome does not depend on the order of arrival.
+fn bound<K: Ord, V>(map: &mut BTreeMap<K, V>, len_max: usize) {
+    while map.len() > len_max {
+        map.pop_last();
+    }
 }
 
 /// The messages of one key.
@@ -200,7 +212,7 @@ impl Examined {
                     Kind::Other
                 }
                 ReadEvent::Unknown => {
-                    self.remember_unknown_event(event_type, 1);
+                    self.remember_unknown_event(Quoted(event_type).to_string(), 1);
                     Kind::Other
                 }
             },
@@ -208,14 +220,10 @@ impl Examined {
         }
     }
 
-    fn remember_unknown_event(&mut self, name: &str, times: u64) {
-        let name = Quoted(name).to_string();
-        let is_new = !self.unknown_events.contains_key(&name);
-        if is_new && self.unknown_events.len() >= UNKNOWN_EVENTS_MAX {
-            return;
-        }
+    fn remember_unknown_event(&mut self, name: String, times: u64) {
         let count = self.unknown_events.entry(name).or_default();
         *count = count.saturating_add(times);
+        bound(&mut self.unknown_events, UNKNOWN_EVENTS_MAX);
     }
 
     fn index(&mut self, file: &LogFile, message: &ReadLogMessage, kind: Kind) {
@@ -244,6 +252,7 @@ impl Examined {
             entry: file.entry,
             kind,
         });
+        bound(&mut self.index, KEYS_MAX.saturating_add(1));
     }
 
     /// Takes in what another thread has left.
@@ -255,6 +264,7 @@ impl Examined {
                 *ours |= theirs;
             }
         }
+        bound(&mut self.index, KEYS_MAX.saturating_add(1));
         self.findings.merge(other.findings);
         self.signatures_valid = self.signatures_valid.saturating_add(other.signatures_valid);
         for (deviation, count) in other.deviations {
@@ -263,7 +273,7 @@ impl Examined {
         }
         self.additional_data = self.additional_data.saturating_add(other.additional_data);
         for (name, count) in other.unknown_events {
-            self.remember_unknown_event(&name, count);
+            self.remember_unknown_event(name, count);
         }
     }
 }

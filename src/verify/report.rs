@@ -229,15 +229,45 @@ impl Findings {
     }
 }
 
-/// Numbers as ranges: `2, 5-9`. At most [`RANGES_MAX`] of them are written out.
-pub(super) struct Ranges<'a>(pub(super) &'a [(u64, u64)]);
+/// Ascending numbers as ranges: `2, 5-9`. At most [`RANGES_MAX`] of them are kept and written out, the
+/// others counted.
+#[derive(Default)]
+pub(super) struct Ranges {
+    kept: Vec<(u64, u64)>,
+    more: u64,
+    /// The last number of all.
+    last: Option<u64>,
+    numbers: u64,
+}
 
 /// Ranges written out in one note.
 const RANGES_MAX: usize = 20;
 
-impl fmt::Display for Ranges<'_> {
+impl Ranges {
+    /// Adds the numbers from `first` to `last`, all greater than the ones before.
+    pub(super) fn push(&mut self, first: u64, last: u64) {
+        let count = last.saturating_sub(first).saturating_add(1);
+        self.numbers = self.numbers.saturating_add(count);
+        let goes_on = self.last.and_then(|before| before.checked_add(1)) == Some(first);
+        self.last = Some(last);
+        let is_full = self.kept.len() >= RANGES_MAX;
+        match self.kept.last_mut() {
+            Some((_, end)) if goes_on && self.more == 0 => *end = last,
+            _ if goes_on => {}
+            _ if is_full => self.more = self.more.saturating_add(1),
+            _ => self.kept.push((first, last)),
+        }
+    }
+
+    /// How many numbers there are.
+    pub(super) const fn numbers(&self) -> u64 {
+        self.numbers
+    }
+}
+
+impl fmt::Display for Ranges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (first, last)) in self.0.iter().take(RANGES_MAX).enumerate() {
+        for (at, (first, last)) in self.kept.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
             if first == last {
                 write!(f, "{comma}{first}")?;
@@ -245,9 +275,15 @@ impl fmt::Display for Ranges<'_> {
                 write!(f, "{comma}{first}-{last}")?;
             }
         }
-        match self.0.len().checked_sub(RANGES_MAX) {
-            None | Some(0) => Ok(()),
-            Some(more) => write!(f, " and {more} more ranges"),
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, " and {more} more ranges"),
         }
     }
+}
+
+/// `1 message`, `3 messages`.
+pub(super) fn message_count(count: u64) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} message{plural}")
 }

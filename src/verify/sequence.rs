@@ -1,7 +1,7 @@
 //! The messages of one key among each other: counters, times, transactions.
 
 use super::codes::{FindingCode, NoteCode};
-use super::report::{Findings, Note, Ranges};
+use super::report::{Findings, Note, Ranges, message_count};
 
 /// What an index entry has instead of a time that could not be read.
 pub(super) const NO_TIME: i64 = i64::MIN;
@@ -84,7 +84,7 @@ impl Sequence<'_> {
             self.findings
                 .message(0, message.entry, FindingCode::CounterZero, text);
         }
-        let mut gaps = Vec::new();
+        let mut gaps = Ranges::default();
         for (message, next) in messages.iter().zip(messages.iter().skip(1)) {
             match next.counter.saturating_sub(message.counter) {
                 0 => {
@@ -94,30 +94,33 @@ impl Sequence<'_> {
                     self.findings.message(counter, next.entry, code, text);
                 }
                 1 => {}
-                _ => gaps.push((
+                _ => self.gap(
+                    &mut gaps,
                     message.counter.saturating_add(1),
                     next.counter.saturating_sub(1),
-                )),
+                ),
             }
         }
+        if gaps.numbers() > 0 {
+            let text = format!("not in this archive: signature counters {gaps}");
+            self.note(NoteCode::CounterGap, text);
+        }
+    }
+
+    /// Counters between two messages that no message carries.
+    fn gap(&mut self, gaps: &mut Ranges, first: u64, last: u64) {
         if self.is_partial {
-            if !gaps.is_empty() {
-                let text = format!("not in this archive: signature counters {}", Ranges(&gaps));
-                self.note(NoteCode::CounterGap, text);
-            }
+            gaps.push(first, last);
             return;
         }
-        for gap in gaps {
-            let (first, last) = gap;
-            let text = if first == last {
-                format!("signature counter {first} is missing{}", self.key_suffix)
-            } else {
-                let suffix = self.key_suffix;
-                format!("signature counters {} are missing{suffix}", Ranges(&[gap]))
-            };
-            self.findings
-                .between(first, FindingCode::CounterMissing, text);
-        }
+        let suffix = self.key_suffix;
+        let text = if first == last {
+            format!("signature counter {first} is missing{suffix}")
+        } else {
+            format!("signature counters {first}-{last} are missing{suffix}")
+        };
+        self.findings
+            .between(first, FindingCode::CounterMissing, text);
     }
 
     fn check_times(&mut self, messages: &[Indexed]) {
@@ -151,11 +154,14 @@ impl Sequence<'_> {
                 .message(message.counter, message.entry, code, text);
         }
         if unset > 0 {
-            let text = format!("{unset} messages were signed before the time was set");
+            let text = format!("{} signed before the time was set", message_count(unset));
             self.note(NoteCode::TimeUnset, text);
         }
         if across_gaps > 0 {
-            let text = format!("{across_gaps} messages are older than the ones before their gaps");
+            let text = format!(
+                "{} older than the one before a gap",
+                message_count(across_gaps)
+            );
             self.note(NoteCode::TimeBackwardsAcrossGap, text);
         }
     }
@@ -163,10 +169,10 @@ impl Sequence<'_> {
     /// `messages` are those of transactions, by number and counter.
     fn check_transactions(&mut self, first_counter: u64, messages: &[Indexed]) {
         let begins_later = first_counter > FIRST_COUNTER_MAX;
-        let mut open = Vec::new();
-        let mut outside = Vec::new();
-        let mut skipped = Vec::new();
-        let mut overtaken = Vec::new();
+        let mut open = Ranges::default();
+        let mut outside = Ranges::default();
+        let mut skipped = Ranges::default();
+        let mut overtaken = Ranges::default();
         let mut number_last: u64 = 0;
         let mut start_last: u64 = 0;
         for transaction in messages.chunk_by(|a, b| a.transaction == b.transaction) {
@@ -175,40 +181,40 @@ impl Sequence<'_> {
             };
             let number = begin.transaction;
             if number.saturating_sub(number_last) > 1 && !(number_last == 0 && begins_later) {
-                skipped.push((number_last.saturating_add(1), number.saturating_sub(1)));
+                skipped.push(number_last.saturating_add(1), number.saturating_sub(1));
             }
             number_last = number;
             if begin.kind == Kind::Start {
                 if begin.counter < start_last {
-                    push(&mut overtaken, number);
+                    overtaken.push(number, number);
                 }
                 start_last = start_last.max(begin.counter);
             } else if self.is_partial || begins_later {
-                push(&mut outside, number);
+                outside.push(number, number);
             } else {
                 let text = format!("transaction {number} was never started");
                 self.find(begin, FindingCode::TransactionNotStarted, text);
             }
             if !self.check_transaction(transaction) {
-                push(&mut open, number);
+                open.push(number, number);
             }
         }
-        if !open.is_empty() {
+        if open.numbers() > 0 {
             let text = format!("without an end: {}", transactions(&open));
             self.note(NoteCode::OpenTransactions, text);
         }
-        if !outside.is_empty() {
+        if outside.numbers() > 0 {
             let text = format!("begun outside this archive: {}", transactions(&outside));
             self.note(NoteCode::StartOutside, text);
         }
-        if !overtaken.is_empty() {
+        if overtaken.numbers() > 0 {
             let text = format!(
                 "began before one with a smaller number: {}",
                 transactions(&overtaken)
             );
             self.note(NoteCode::StartsOvertaken, text);
         }
-        if !skipped.is_empty() && !self.is_partial {
+        if skipped.numbers() > 0 && !self.is_partial {
             let text = format!("no message has these numbers: {}", transactions(&skipped));
             self.note(NoteCode::TransactionNumbersSkipped, text);
         }
@@ -237,23 +243,9 @@ impl Sequence<'_> {
     }
 }
 
-/// Adds a number to ascending ranges.
-fn push(ranges: &mut Vec<(u64, u64)>, number: u64) {
-    match ranges.last_mut() {
-        Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
-        _ => ranges.push((number, number)),
-    }
-}
-
 /// `1 transaction (7)`, `3 transactions (4-6)`.
-fn transactions(ranges: &[(u64, u64)]) -> String {
-    let count = ranges.iter().fold(0_u64, |sum, (first, last)| {
-        sum.saturating_add(last.saturating_sub(*first))
-            .saturating_add(1)
-    });
+fn transactions(ranges: &Ranges) -> String {
+    let count = ranges.numbers();
     let plural = if count == 1 { "" } else { "s" };
-    format!("{count} transaction{plural} ({})", Ranges(ranges))
+    format!("{count} transaction{plural} ({ranges})")
 }
-
-#[cfg(test)]
-mod tests;

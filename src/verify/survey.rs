@@ -64,8 +64,8 @@ pub(super) struct Survey {
     in_folders: u64,
     infos: u64,
     info_is_in_form: bool,
-    /// Code, entry where there is one, cause.
-    findings: Vec<(FindingCode, Option<u32>, String)>,
+    /// What is wrong with the archive as such.
+    pub(super) findings: Findings,
 }
 
 impl Survey {
@@ -86,6 +86,12 @@ impl Survey {
             return Err(VerifyError::NotAnArchive);
         }
         survey.ending(&ending);
+        if let Some(offset) = tar.stain() {
+            let text = format!("byte {offset}: between two files stands something else than zeros");
+            survey
+                .findings
+                .archive(FindingCode::PaddingNotZero, About::Archive, text);
+        }
         Ok(survey)
     }
 
@@ -98,6 +104,11 @@ impl Survey {
         match entry.kind {
             EntryKind::Folder => {
                 self.in_folders = self.in_folders.saturating_add(1);
+                // Some readers skip it, others read on in the middle of it.
+                if entry.size > 0 {
+                    let text = "a folder has content";
+                    self.find(FindingCode::EntryNotAFile, entry, text.to_owned());
+                }
                 return Ok(());
             }
             EntryKind::Other(flag) => {
@@ -155,10 +166,8 @@ impl Survey {
     }
 
     fn find(&mut self, code: FindingCode, entry: &Entry, text: String) {
-        // Bounded like the list of findings itself.
-        if self.findings.len() <= super::report::FINDINGS_MAX {
-            self.findings.push((code, Some(entry.number), text));
-        }
+        self.findings
+            .archive(code, About::Entry(entry.number), text);
     }
 
     fn ending(&mut self, ending: &Ending) {
@@ -174,15 +183,11 @@ impl Survey {
                 format!("byte {offset}: the archive has ended, but something follows"),
             ),
         };
-        self.findings.push((code, None, text));
+        self.findings.archive(code, About::Archive, text);
     }
 
     /// Tells what is wrong and what is worth knowing about the archive as such.
     pub(super) fn judge(&self, findings: &mut Findings, notes: &mut Vec<Note>) {
-        for (code, about, text) in &self.findings {
-            let about = about.map_or(About::Archive, About::Entry);
-            findings.archive(*code, about, text);
-        }
         if self.logs == 0 {
             let text = "there is no log message in the archive";
             findings.archive(FindingCode::NoMessages, About::Archive, text);

@@ -20,9 +20,13 @@ pub(super) struct TarReader<R> {
     length: u64,
     /// Where reading stands.
     position: u64,
-    /// Bytes of content and padding of the present entry that have not been read.
+    /// Bytes of content of the present entry that have not been read.
     unread: u64,
+    /// Bytes after that up to the next block.
+    padding: u64,
     entries: u32,
+    /// Where something else than zeros first stood between a content and the next block.
+    stain: Option<u64>,
 }
 
 /// What comes next.
@@ -73,7 +77,7 @@ pub(super) struct Entry {
 pub(super) enum EntryKind {
     /// A file.
     File,
-    /// A folder; nothing hides in one.
+    /// A folder.
     Folder,
     /// A link, a device, a sparse file …: its typeflag.
     Other(u8),
@@ -96,7 +100,9 @@ impl<R: Read + Seek> TarReader<R> {
             length,
             position: 0,
             unread: 0,
+            padding: 0,
             entries: 0,
+            stain: None,
         })
     }
 
@@ -105,9 +111,7 @@ impl<R: Read + Seek> TarReader<R> {
     pub(super) fn step(&mut self) -> io::Result<Step> {
         let mut extension = Extension::default();
         loop {
-            let skip = self.unread.min(self.length - self.position);
-            self.skip(skip)?;
-            self.unread = 0;
+            self.finish_entry()?;
             let offset = self.position;
             let Some(header) = self.block()? else {
                 return Ok(Step::End(Ending::Truncated(
@@ -137,7 +141,8 @@ impl<R: Read + Seek> TarReader<R> {
                     "it ends within the content of a file",
                 )));
             }
-            self.unread = size.div_ceil(512).saturating_mul(512);
+            self.unread = size;
+            self.padding = size.wrapping_neg() % 512;
             if is_extension {
                 if size > EXTENSION_BYTES_MAX {
                     return damaged("an extension header is too long");
@@ -184,6 +189,32 @@ impl<R: Read + Seek> TarReader<R> {
         self.position = self.position.saturating_add(read);
         self.unread = self.unread.saturating_sub(read);
         Ok(content)
+    }
+
+    /// Where bytes other than zeros first stood in the padding of what was passed so far: nothing has
+    /// signed them, and nobody sees them.
+    pub(super) const fn stain(&self) -> Option<u64> {
+        self.stain
+    }
+
+    /// Goes on to the block after the present entry, and looks at the padding on the way.
+    fn finish_entry(&mut self) -> io::Result<()> {
+        let left = self.length - self.position;
+        self.skip(self.unread.min(left))?;
+        self.unread = 0;
+        let mut padding = [0; BLOCK];
+        let left = self.length - self.position;
+        let count = usize::try_from(self.padding.min(left)).unwrap_or(0);
+        self.padding = 0;
+        let padding = padding.get_mut(..count).unwrap_or_default();
+        self.input.read_exact(padding)?;
+        if self.stain.is_none() && padding.iter().any(|byte| *byte != 0) {
+            self.stain = Some(self.position);
+        }
+        self.position = self
+            .position
+            .saturating_add(u64::try_from(count).unwrap_or(0));
+        Ok(())
     }
 
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
@@ -246,16 +277,17 @@ fn checksum_fits(header: &[u8; BLOCK]) -> bool {
     let Some(stored) = number(field(header, 148, 8)).and_then(|sum| i64::try_from(sum).ok()) else {
         return false;
     };
-    let (mut unsigned, mut signed) = (0_i64, 0_i64);
-    for (at, byte) in header.iter().enumerate() {
-        let byte = if (148..156).contains(&at) {
-            b' '
-        } else {
-            *byte
-        };
-        unsigned += i64::from(byte);
-        signed += i64::from(byte.cast_signed());
-    }
+    let sums = |bytes: &[u8]| {
+        bytes.iter().fold((0, 0), |(unsigned, signed), byte| {
+            (
+                unsigned + i64::from(*byte),
+                signed + i64::from(byte.cast_signed()),
+            )
+        })
+    };
+    let (all, own) = (sums(header), sums(field(header, 148, 8)));
+    let blanks = 8 * i64::from(b' ');
+    let (unsigned, signed) = (all.0 - own.0 + blanks, all.1 - own.1 + blanks);
     stored == unsigned || stored == signed
 }
 

@@ -4,38 +4,40 @@ use crate::support::installation::siegel;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// What is known about an archive (`testdata/tse-exports/README.md`): file, logs, valid signatures, and
-/// the ranges of counters that are missing inside.
-const ARCHIVES: [(&str, u64, u64, &[&str]); 13] = [
-    (
-        "TSE_Export_e7d7835e-41c0-4aa2-a3c7-3c2bd62c9e9a_202109161500.tar",
-        10,
-        10,
-        &[],
-    ),
-    ("TSSProtokoll_GF_2021-09-28_09_58_45.tar", 6, 6, &[]),
-    ("TSSProtokoll_GF_2021-09-28_10_17_49.tar", 6, 6, &[]),
-    ("TSSProtokoll_GF_2021-09-28_11_07_59.tar", 6, 6, &[]),
-    (
-        "TSE_Export_685e1812-79a4-4c8c-9a07-9e93a019efa7_202109171015.tar",
-        155,
-        155,
-        &[],
-    ),
-    ("6e6c6a42-5c8d-4a9c-9572-26c10619d020.tar", 10, 10, &[]),
-    ("54312d72-d3ed-413c-9d32-7f457576e4c8.tar", 20, 20, &[]),
-    ("ae7632a3-105d-4b02-947f-a464afdc5fb1.tar", 32, 32, &[]),
-    ("logMessages1.tar", 17, 17, &["2"]),
-    ("logMessages2.tar", 10, 10, &[]),
-    ("multiExport.tar", 1636, 1636, &["3"]),
-    (
-        "inconsistent_certificates.tar",
-        3,
-        3,
-        &["644-837", "839-1042"],
-    ),
-    ("softwareUpdate.tar", 25, 9, &["2"]),
-];
+/// What is known about an archive.
+#[derive(Debug)]
+struct Known {
+    file: String,
+    logs: u64,
+    valid: u64,
+    /// First and last signature counter.
+    counters: String,
+    /// Ranges of counters that are missing inside.
+    missing: Vec<String>,
+}
+
+/// The rows of the table in the collection's README.
+fn known(readme: &str) -> Vec<Known> {
+    let rows = readme.lines().filter_map(|line| {
+        let cells: Vec<_> = line.strip_prefix('|')?.split('|').map(str::trim).collect();
+        let [file, _, _, logs, verify, _, counters, missing, ""] = cells.as_slice() else {
+            return None;
+        };
+        file.ends_with(".tar").then(|| {
+            let (valid, of) = verify.split_once('/').unwrap();
+            assert_eq!(of, *logs, "{file}");
+            let ranges = missing.split(", ").filter(|range| *range != "-");
+            Known {
+                file: (*file).to_owned(),
+                logs: logs.parse().unwrap(),
+                valid: valid.parse().unwrap(),
+                counters: (*counters).to_owned(),
+                missing: ranges.map(str::to_owned).collect(),
+            }
+        })
+    });
+    rows.collect()
+}
 
 /// The folder of foreign data, or `None` after saying that it is not there.
 fn testdata(folder: &str) -> Option<PathBuf> {
@@ -62,57 +64,100 @@ fn verify(arguments: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), document)
 }
 
+/// Findings that the README tells of in words: files with foreign certificates, a wrong name.
+fn told_in_words(file: &str) -> (usize, usize) {
+    match file {
+        // Two certificates of another system, on curves that may not sign log messages.
+        "softwareUpdate.tar" => (2, 0),
+        "inconsistent_certificates.tar" => (0, 1),
+        _ => (0, 0),
+    }
+}
+
 #[test]
 fn archives_of_the_field_get_the_verdict_that_is_known_about_them() {
     let Some(folder) = testdata("tse-exports") else {
         return;
     };
-    for (file, logs, valid, missing) in ARCHIVES {
+    let all = known(&std::fs::read_to_string(folder.join("README.md")).unwrap());
+    for known in &all {
+        let Known {
+            file, logs, valid, ..
+        } = known;
         let path = folder.join(file);
         let (code, document) = verify(&[path.to_str().unwrap()]);
         let archive = &document["archives"][0];
-        assert_eq!(archive["logs"], logs, "{file}");
-        assert_eq!(archive["signatures_valid"], valid, "{file}");
+        assert_eq!(archive["logs"], *logs, "{file}");
+        assert_eq!(archive["signatures_valid"], *valid, "{file}");
         let findings = archive["findings"].as_array().unwrap();
-        let told = |code: &str| {
-            let fits = |finding: &&Value| finding["code"] == code;
-            findings.iter().filter(fits).count()
+        let told = |code: &str| -> Vec<&str> {
+            let fits = findings.iter().filter(|finding| finding["code"] == code);
+            fits.map(|finding| finding["text"].as_str().unwrap())
+                .collect()
         };
-        let texts: Vec<_> = missing
-            .iter()
-            .map(|range| {
-                let plural = range.contains('-');
-                let verb = if plural {
-                    "s {} are missing"
-                } else {
-                    " {} is missing"
-                };
-                format!("signature counter{}", verb.replace("{}", range))
-            })
-            .collect();
-        assert_eq!(told("counter-missing"), texts.len(), "{file}: {findings:?}");
-        for text in texts {
-            assert!(
-                findings.iter().any(|finding| finding["text"] == *text),
-                "{file}: {text}"
-            );
-        }
+        let missing = known.missing.iter().map(|range| match range.contains('-') {
+            true => format!("signature counters {range} are missing"),
+            false => format!("signature counter {range} is missing"),
+        });
+        assert_eq!(
+            told("counter-missing"),
+            missing.collect::<Vec<_>>(),
+            "{file}"
+        );
         let invalid = usize::try_from(logs - valid).unwrap();
-        assert_eq!(told("signature-invalid"), invalid, "{file}");
-        let renamed = usize::from(file.starts_with("inconsistent"));
-        assert_eq!(told("certificate-name"), renamed, "{file}");
-        // Two certificates of another system, on a curve that may not sign log messages.
-        let foreign = if file.starts_with("softwareUpdate") {
-            2
-        } else {
-            0
-        };
-        assert_eq!(told("certificate-unsupported"), foreign, "{file}");
-        let expected = missing.len() + invalid + renamed + foreign;
+        assert_eq!(told("signature-invalid").len(), invalid, "{file}");
+        let (foreign, misnamed) = told_in_words(file);
+        assert_eq!(told("certificate-unsupported").len(), foreign, "{file}");
+        assert_eq!(told("certificate-name").len(), misnamed, "{file}");
+        let expected = known.missing.len() + invalid + foreign + misnamed;
         assert_eq!(findings.len(), expected, "{file}: {findings:?}");
         assert_eq!(code, i32::from(expected > 0), "{file}");
+        counters_are(&path, known);
     }
-    println!("read {} archives", ARCHIVES.len());
+    let archives = std::fs::read_dir(&folder).unwrap().filter(|entry| {
+        let path = entry.as_ref().unwrap().path();
+        path.extension().is_some_and(|end| end == "tar")
+    });
+    assert_eq!(
+        archives.count(),
+        all.len(),
+        "the table has a row for each archive"
+    );
+    let logs: u64 = all.iter().map(|known| known.logs).sum();
+    println!("read {} archives with {logs} log messages", all.len());
+}
+
+/// What a person reads has the first and the last counter.
+fn counters_are(path: &Path, known: &Known) {
+    let output = siegel().arg("verify").arg(path).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let counters = known.counters.replace('-', " to ");
+    let line = format!(": signature counters {counters}, {} messages\n", known.logs);
+    assert!(text.contains(&line), "{text}");
+    assert!(text.lines().count() < 25, "one screen: {text}");
+}
+
+#[test]
+fn a_changed_byte_of_a_field_archive_is_found() {
+    let Some(folder) = testdata("tse-exports") else {
+        return;
+    };
+    let bytes = std::fs::read(folder.join("TSSProtokoll_GF_2021-09-28_09_58_45.tar")).unwrap();
+    let desk = tempfile::tempdir().unwrap();
+    let file = desk.path().join("changed.tar");
+    // Within the processData of a receipt.
+    let receipt = b"Beleg^";
+    let at = bytes
+        .windows(receipt.len())
+        .position(|window| window == receipt);
+    let mut changed = bytes;
+    changed[at.unwrap()] ^= 1;
+    std::fs::write(&file, &changed).unwrap();
+    let (code, document) = verify(&[file.to_str().unwrap()]);
+    assert_eq!(code, 1);
+    let archive = &document["archives"][0];
+    assert_eq!(archive["signatures_valid"], 5);
+    assert_eq!(archive["findings"][0]["code"], "signature-invalid");
 }
 
 #[test]

@@ -16,4 +16,5 @@ mod http;
 mod pki;
 mod support;
 mod tidy;
+mod verify_cli;
 mod whole_way;

@@ -7,11 +7,13 @@
 mod chaos;
 mod disk;
 mod mutants;
-
 mod ports;
+mod questions;
+mod rounds;
 mod scenes;
-
 mod script;
+mod token;
+mod token_scenes;
 mod world;
 
 use chaos::{Fault, Profile, Seam};

@@ -9,8 +9,12 @@ mod disk;
 mod early;
 mod mutants;
 mod ports;
+mod questions;
+mod rounds;
 mod scenes;
 mod script;
+mod token;
+mod token_scenes;
 mod world;
 
 use chaos::{Fault, Profile, Seam};

@@ -8,6 +8,7 @@
 
 mod admin_cli;
 mod contract;
+mod crash;
 mod docs;
 mod export;
 mod field_exports;

@@ -25,13 +25,17 @@ impl Rng {
         self.next() % end
     }
 
+    pub fn index(&mut self, len: usize) -> usize {
+        let index = self.below(u64::try_from(len).unwrap());
+        usize::try_from(index).unwrap()
+    }
+
     pub fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        let index = self.below(u64::try_from(from.len()).unwrap());
-        from[usize::try_from(index).unwrap()]
+        from[self.index(from.len())]
     }
 }
 

@@ -1,7 +1,6 @@
 //! The durable part of the world: what survives every crash. It keeps the contract of the ledger port
 //! and remembers every attempt to break it.
 
-use crate::asn1;
 use crate::csp::KeyPair;
 use crate::ledger::{Batch, LoadedTss, SignedKind, TssBatch};
 use crate::sma::{Client, Device, Needs, Slice, Transaction, TransactionRef, TransactionStep, Tss};
@@ -336,94 +335,6 @@ impl Disk {
                     slice.steps.insert((*number, revision), step.clone());
                 }
             }
-        }
-    }
-
-    /// The three questions, and what belongs to them. Every complaint is a sentence.
-    pub fn complaints(&self, verifies: impl Fn(&KeyPair, &[u8], &[u8]) -> bool) -> Vec<String> {
-        let mut complaints = self.attempts.clone();
-        for (id, tss) in &self.tss {
-            self.check_history(*id, tss, &verifies, &mut complaints);
-        }
-        complaints
-    }
-
-    fn check_history(
-        &self,
-        id: TssId,
-        tss: &Tss,
-        verifies: &impl Fn(&KeyPair, &[u8], &[u8]) -> bool,
-        complaints: &mut Vec<String>,
-    ) {
-        let mut complain = |text: String| complaints.push(format!("TSS {id}: {text}"));
-        let Some(device) = self.device(tss.device.serial_number) else {
-            return complain("it has no device".to_owned());
-        };
-        let mut expected = device.device.signature_counter;
-        let mut last_time = 0;
-        let mut numbers = Vec::new();
-        let own = self.messages.iter().filter(|((owner, _), _)| *owner == id);
-        for ((_, counter), kept) in own {
-            expected = expected.next().unwrap();
-            if *counter != expected {
-                return complain(format!("counter {counter} stands where {expected} belongs"));
-            }
-            let message = match asn1::read(&kept.der) {
-                Ok(message) => message,
-                Err(error) => return complain(format!("message {counter} is none: {error}")),
-            };
-            if message.signature_counter != counter.value()
-                || message.serial_number != tss.device.serial_number
-            {
-                complain(format!("message {counter} says something else"));
-            }
-            if !verifies(
-                &device.key,
-                &kept.der[message.signed_range.clone()],
-                &message.signature,
-            ) {
-                complain(format!("message {counter} does not verify"));
-            }
-            let asn1::LogTime::Unix(time) = message.time else {
-                return complain(format!("message {counter} has another form of time"));
-            };
-            if time < last_time {
-                complain(format!("message {counter} goes back in time"));
-            }
-            last_time = time;
-            if let asn1::ReadKind::Transaction {
-                transaction_number, ..
-            } = message.kind
-            {
-                numbers.push(transaction_number);
-                if matches!(&kept.kind, SignedKind::Transaction { number, .. }
-                    if number.value() != transaction_number)
-                {
-                    complain(format!("message {counter} is of another transaction"));
-                }
-            }
-        }
-        if expected != tss.device.signature_counter {
-            complain(format!(
-                "it stands at {} after {expected}",
-                tss.device.signature_counter
-            ));
-        }
-        let mut distinct = Vec::new();
-        for number in &numbers {
-            if !distinct.contains(number) {
-                distinct.push(*number);
-            }
-        }
-        let in_order: Vec<u64> = (1..=tss.transaction_counter.value()).collect();
-        if distinct != in_order {
-            complain(format!(
-                "transaction numbers {distinct:?} are not {in_order:?}"
-            ));
-        }
-        let steps = self.steps.keys().filter(|(owner, ..)| *owner == id).count();
-        if steps != numbers.len() {
-            complain(format!("{steps} steps have {} messages", numbers.len()));
         }
     }
 }

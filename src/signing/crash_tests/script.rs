@@ -148,12 +148,13 @@ pub fn refused(tss: u128) -> Vec<Command> {
 
 /// Transaction and revision that a command names.
 pub fn step_name(command: &Command) -> Option<(TransactionRef, Revision)> {
-    match command {
-        Command::StartTransaction(input)
-        | Command::UpdateTransaction(input)
-        | Command::FinishTransaction(input, _) => Some((input.transaction, input.revision)),
-        _ => None,
+    if let Command::StartTransaction(input)
+    | Command::UpdateTransaction(input)
+    | Command::FinishTransaction(input, _) = command
+    {
+        return Some((input.transaction, input.revision));
     }
+    None
 }
 
 /// Something that was answered and must stay true.
@@ -175,7 +176,16 @@ pub fn facts(command: &Command) -> Vec<Fact> {
         Command::MergeMetadata { patch, .. } => {
             patch.keys().map(|key| Fact::Merged(key.clone())).collect()
         }
-        _ => Vec::new(),
+        Command::StartTransaction(_)
+        | Command::UpdateTransaction(_)
+        | Command::FinishTransaction(..)
+        | Command::DisableSecureElement { .. }
+        | Command::DeclareDefective
+        | Command::UnblockPin { .. }
+        | Command::AuthenticateUser { .. }
+        | Command::LogOut
+        | Command::ReregisterClient { .. }
+        | Command::DeregisterClient { .. } => Vec::new(),
     }
 }
 
@@ -269,15 +279,15 @@ impl Script {
                 return None;
             }
         };
-        let not_yet = match rejection {
-            // Another lane has its hands on the last device.
-            Rejection::NoFreeDevice => true,
+        let is_too_early = matches!(
+            rejection,
             Rejection::TssNotFound
-            | Rejection::TssNotInitialized
-            | Rejection::ClientNotFound
-            | Rejection::ClientNotRegistered => self.waits,
-            _ => false,
-        };
+                | Rejection::TssNotInitialized
+                | Rejection::ClientNotFound
+                | Rejection::ClientNotRegistered
+        );
+        // Or another lane has its hands on the last device.
+        let not_yet = self.waits && is_too_early || *rejection == Rejection::NoFreeDevice;
         if not_yet {
             return None;
         }

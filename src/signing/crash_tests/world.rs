@@ -2,17 +2,15 @@
 
 use super::chaos::{Chaos, Fault, Profile, Rng, Seam};
 use super::disk::{Disk, StoredDevice};
-use super::ports::{
-    FakeClock, FakeCsp, FakeLedger, Mutant, OTHER_TOKEN, Process, Shared, TOKEN, lock, verifies,
-};
+use super::ports::{FakeLedger, Mutant, OTHER_TOKEN, Process, Shared, TOKEN, lock};
 use super::script::{self, Script};
-use crate::asn1;
+use super::token::{FakeClock, FakeCsp};
 use crate::csp::{Csp, KeyId, KeyPair, PublicKey};
 use crate::signing::job::{AnswerOnce, Job};
 use crate::signing::lane::Lane;
 use crate::signing::lanes::guarded;
 use crate::signing::{LaneSettings, SigningError, Token};
-use crate::sma::{self, Command, Device, Outcome, TransactionRef, TransactionStep};
+use crate::sma::{self, Command, Device, Outcome, TransactionStep};
 use crate::terms::{
     Clock, Curve, Environment, Revision, SeTime, SerialNumber, SignatureAlgorithm,
     SignatureCounter, TransactionId, TssId,
@@ -54,40 +52,40 @@ pub type Answer = Result<Outcome, SigningError>;
 /// What a caller has heard: nothing, one answer, or (which must not be) several.
 #[derive(Default)]
 pub struct Mailbox {
-    heard: Vec<Option<Answer>>,
+    pub heard: Vec<Option<Answer>>,
 }
 
 /// One caller: does its commands one after the other, each until it is answered.
-struct Caller {
-    tss: TssId,
-    script: Script,
-    waiting: Option<Arc<Mutex<Mailbox>>>,
+pub struct Caller {
+    pub tss: TssId,
+    pub script: Script,
+    pub waiting: Option<Arc<Mutex<Mailbox>>>,
 }
 
-struct Node {
-    process: Arc<Process>,
-    clock: Arc<FakeClock>,
-    csp: Arc<FakeCsp>,
-    lanes: Vec<Arc<Mutex<Lane>>>,
+pub struct Node {
+    pub process: Arc<Process>,
+    pub clock: Arc<FakeClock>,
+    pub csp: Arc<FakeCsp>,
+    pub lanes: Vec<Arc<Mutex<Lane>>>,
 }
 
 /// A transaction step as a caller names it.
-type StepName = (TssId, TransactionId, Revision);
+pub type StepName = (TssId, TransactionId, Revision);
 
 pub struct World {
-    plan: Plan,
+    pub plan: Plan,
     pub shared: Arc<Shared>,
-    nodes: Vec<Node>,
-    processes: u64,
-    callers: Vec<Caller>,
-    rng: Rng,
+    pub nodes: Vec<Node>,
+    pub processes: u64,
+    pub callers: Vec<Caller>,
+    pub rng: Rng,
     /// Steps as they were answered first.
-    answered: BTreeMap<StepName, (TransactionStep, Command)>,
+    pub answered: BTreeMap<StepName, (TransactionStep, Command)>,
     /// Facts that were told without a step of a transaction.
-    facts: Vec<(TssId, script::Fact)>,
-    complaints: Vec<String>,
+    pub facts: Vec<(TssId, script::Fact)>,
+    pub complaints: Vec<String>,
     /// Whether a process ended between two batches.
-    restarted: bool,
+    pub restarted: bool,
 }
 
 fn device(number: u128) -> StoredDevice {
@@ -221,13 +219,13 @@ impl World {
         &self.nodes[node].clock
     }
 
-    fn lane_of(&self, tss: TssId) -> usize {
+    pub fn lane_of(&self, tss: TssId) -> usize {
         let number = usize::try_from(tss.uuid().as_u128()).unwrap();
         number % self.plan.lanes
     }
 
     /// A job for this node; whoever is dead when it answers is not heard.
-    fn job(
+    pub fn job(
         &self,
         node: usize,
         tss: TssId,
@@ -245,7 +243,7 @@ impl World {
     }
 
     /// Lets one lane of one node do a batch.
-    fn turn(lane: &Mutex<Lane>, jobs: Vec<Job>, mutant: Option<Mutant>) {
+    pub fn turn(lane: &Mutex<Lane>, jobs: Vec<Job>, mutant: Option<Mutant>) {
         let mut lane = lock(lane);
         let mut batch: Vec<Job> = lane.decided_anew.drain(..).collect();
         batch.extend(lane.take_due_early());
@@ -309,7 +307,7 @@ impl World {
         mailboxes.iter().map(|mailbox| self.hear(mailbox)).collect()
     }
 
-    fn hear(&mut self, mailbox: &Mutex<Mailbox>) -> Option<Answer> {
+    pub fn hear(&mut self, mailbox: &Mutex<Mailbox>) -> Option<Answer> {
         let mut heard = std::mem::take(&mut lock(mailbox).heard);
         if heard.len() != 1 {
             self.complaints
@@ -318,7 +316,7 @@ impl World {
         heard.pop().flatten()
     }
 
-    fn restart_the_dead(&mut self) {
+    pub fn restart_the_dead(&mut self) {
         for node in 0..self.nodes.len() {
             if self.nodes[node].process.is_dead() {
                 self.restart(node);
@@ -335,274 +333,6 @@ impl World {
         let offset_s = self.nodes[node].clock.offset_s.load(SeqCst);
         self.nodes[node] = self.start();
         self.nodes[node].clock.offset_s.store(offset_s, SeqCst);
-    }
-
-    /// One round: some callers ask, a lane works, perhaps another node does so meanwhile.
-    fn round(&mut self) {
-        let elapsed_s = i64::try_from(self.rng.below(3)).unwrap();
-        self.shared.now.fetch_add(elapsed_s, SeqCst);
-        let node = self.any_node();
-        if self.plan.clocks {
-            self.disturb_clock(node);
-        }
-        let lane = usize::try_from(self.rng.below(self.plan.lanes as u64)).unwrap();
-        let jobs = self.jobs_for(node, lane);
-        let lane = Arc::clone(&self.nodes[node].lanes[lane]);
-        let other = (node + 1) % self.nodes.len();
-        if other != node && self.rng.percent(50) {
-            let at = usize::try_from(self.rng.below(self.plan.lanes as u64)).unwrap();
-            let theirs = self.jobs_for(other, at);
-            let their_lane = Arc::clone(&self.nodes[other].lanes[at]);
-            let mutant = self.plan.mutant;
-            let work: Box<dyn FnOnce() + Send> =
-                Box::new(move || Self::turn(&their_lane, theirs, mutant));
-            *lock(&self.shared.meanwhile) = Some(work);
-        }
-        Self::turn(&lane, jobs, self.plan.mutant);
-        let not_yet = lock(&self.shared.meanwhile).take();
-        if let Some(work) = not_yet {
-            work();
-        }
-        if self.plan.profile.deaths && self.rng.percent(2) {
-            self.restart(node);
-        }
-        self.restart_the_dead();
-        self.collect();
-    }
-
-    fn any_node(&mut self) -> usize {
-        usize::try_from(self.rng.below(self.nodes.len() as u64)).unwrap()
-    }
-
-    fn disturb_clock(&mut self, node: usize) {
-        let clock = Arc::clone(&self.nodes[node].clock);
-        match self.rng.below(40) {
-            0 => clock.offset_s.store(-5, SeqCst),
-            1 => clock.offset_s.store(0, SeqCst),
-            2 => clock.correct(7),
-            3 => clock.correct(-3),
-            _ => {}
-        }
-    }
-
-    fn jobs_for(&mut self, node: usize, lane: usize) -> Vec<Job> {
-        let mut jobs = Vec::new();
-        for at in 0..self.callers.len() {
-            let caller = &self.callers[at];
-            let is_idle = caller.waiting.is_none() && self.lane_of(caller.tss) == lane;
-            let Some(command) = caller.script.next().filter(|_| is_idle).cloned() else {
-                continue;
-            };
-            if self.rng.percent(30) {
-                continue;
-            }
-            let (job, mailbox) = self.job(node, caller.tss, &command, caller.script.session);
-            self.callers[at].waiting = Some(mailbox);
-            jobs.push(job);
-        }
-        jobs
-    }
-
-    /// Callers read what they were told.
-    fn collect(&mut self) {
-        for at in 0..self.callers.len() {
-            let Some(mailbox) = self.callers[at].waiting.clone() else {
-                continue;
-            };
-            if lock(&mailbox).heard.is_empty() {
-                continue;
-            }
-            self.callers[at].waiting = None;
-            let Some(answer) = self.hear(&mailbox) else {
-                continue;
-            };
-            let tss = self.callers[at].tss;
-            let Some(command) = self.callers[at].script.next().cloned() else {
-                continue;
-            };
-            if let Ok(Outcome::Transaction(outcome)) = &answer {
-                self.note_step(tss, &command, &outcome.2);
-            }
-            if answer.is_ok() {
-                let facts = script::facts(&command).into_iter().map(|fact| (tss, fact));
-                self.facts.extend(facts);
-            }
-            if let Err(SigningError::Broken { reason }) = &answer {
-                self.complaints
-                    .push(format!("TSS {tss} is broken: {reason}"));
-            }
-            let complaint = self.callers[at].script.hear(&answer);
-            self.complaints
-                .extend(complaint.map(|text| format!("TSS {tss}: {text}")));
-        }
-    }
-
-    /// The same step is never told in two ways.
-    fn note_step(&mut self, tss: TssId, command: &Command, step: &TransactionStep) {
-        let Some((TransactionRef::Id(id), revision)) = script::step_name(command) else {
-            return;
-        };
-        let told = self
-            .answered
-            .entry((tss, id, revision))
-            .or_insert_with(|| (step.clone(), command.clone()));
-        if told.0 != *step {
-            self.complaints
-                .push(format!("TSS {tss}: {id} {revision} was told in two ways"));
-        }
-    }
-
-    /// Rounds with faults, then calm until everybody is done.
-    pub fn run(&mut self) {
-        for _ in 0..200 {
-            self.round();
-            if self
-                .callers
-                .iter()
-                .all(|caller| caller.script.next().is_none())
-            {
-                break;
-            }
-        }
-        self.calm_down();
-        for _ in 0..400 {
-            self.round();
-            if self
-                .callers
-                .iter()
-                .all(|caller| caller.script.next().is_none())
-            {
-                break;
-            }
-        }
-        for caller in &self.callers {
-            if let Some(command) = caller.script.next() {
-                let tss = caller.tss;
-                self.complaints
-                    .push(format!("TSS {tss}: {command:?} does not come to an end"));
-            }
-        }
-        self.settle();
-    }
-
-    pub fn calm_down(&mut self) {
-        lock(&self.shared.chaos).calm();
-        self.shared.release();
-        self.plan.clocks = false;
-        self.plan.profile = Profile::default();
-        for node in &self.nodes {
-            node.clock.offset_s.store(0, SeqCst);
-        }
-        // No time that a wrong clock has brought into a message lies ahead any more.
-        self.shared.now.fetch_add(1000, SeqCst);
-    }
-
-    /// Lets lanes without work finish what they have begun.
-    pub fn settle(&mut self) {
-        for node in &self.nodes {
-            for lane in &node.lanes {
-                Self::turn(lane, Vec::new(), self.plan.mutant);
-                let left = lock(lane).unfinished.len();
-                if left > 0 {
-                    self.complaints
-                        .push(format!("{left} batches are not finished in calm"));
-                }
-            }
-        }
-        self.shared.disk().let_late_commits_end(|_| true);
-    }
-
-    /// Asks for everything again that was answered: the same answers, and no signature.
-    fn ask_again(&mut self) {
-        let before = self.shared.signatures_made();
-        for ((tss, id, revision), (step, command)) in self.answered.clone() {
-            let node = self.any_node();
-            match self.ask(node, tss, &command) {
-                Some(Ok(Outcome::Transaction(outcome))) if outcome.2 == step => {}
-                other => self.complaints.push(format!(
-                    "TSS {tss}: {id} {revision} asked again is answered {other:?}"
-                )),
-            }
-        }
-        for tss in 0..self.plan.tss {
-            for refused in script::refused(tss) {
-                let node = self.any_node();
-                let answer = self.ask(node, script::tss(tss), &refused);
-                if !matches!(answer, Some(Err(SigningError::Rejected(_)))) {
-                    self.complaints
-                        .push(format!("{refused:?} is answered {answer:?}"));
-                }
-            }
-        }
-        if self.shared.signatures_made() != before {
-            self.complaints
-                .push("a repeat or a refusal was signed".to_owned());
-        }
-    }
-
-    /// Everything that is not as it must be.
-    pub fn complaints(&mut self) -> Vec<String> {
-        self.ask_again();
-        let mut complaints = std::mem::take(&mut self.complaints);
-        let disk = self.shared.disk();
-        complaints.extend(disk.complaints(verifies));
-        for ((tss, id, revision), (step, _)) in &self.answered {
-            let mut complain = |text| complaints.push(format!("TSS {tss}: {id} {revision} {text}"));
-            let stored = disk.steps.get(&(*tss, step.number, step.revision));
-            if stored != Some(step) {
-                complain("was answered and is not there, or is another");
-            }
-            let message = disk.messages.get(&(*tss, step.signature_counter));
-            let read = message.and_then(|kept| asn1::read(&kept.der).ok());
-            if read.is_none_or(|read| read.signature != step.signature) {
-                complain("was answered with a signature that is not kept");
-            }
-        }
-        for (tss, fact) in &self.facts {
-            if !fact.holds(*tss, &disk) {
-                complaints.push(format!("TSS {tss}: {fact:?} was answered and is not so"));
-            }
-        }
-        let wasted = self.wasted(&disk);
-        if wasted > 0 && self.must_waste_nothing() {
-            complaints.push(format!("{wasted} signatures were made and not kept"));
-        }
-        complaints
-    }
-
-    /// Signatures that are in no message.
-    pub fn wasted(&self, disk: &Disk) -> usize {
-        let mut signed = lock(&self.shared.signed).clone();
-        for kept in disk.messages.values() {
-            if let Ok(message) = asn1::read(&kept.der) {
-                signed.remove(Sha256::digest(&kept.der[message.signed_range]).as_slice());
-            }
-        }
-        signed.len()
-    }
-
-    /// A signature may be lost with its process, by a panic, or because another one of its TSS failed;
-    /// with several nodes or lanes also when one went on (with the TSS, or with the device of one that
-    /// was to be created) while the other could not commit. Else every signature is kept.
-    fn must_waste_nothing(&self) -> bool {
-        let chaos = lock(&self.shared.chaos);
-        let is_alone = self.nodes.len() == 1 && self.plan.lanes == 1;
-        let harmless = |fault: &Fault| {
-            matches!(
-                fault,
-                Fault::RolledBack | Fault::UnknownLost | Fault::UnknownKept | Fault::UnknownLate
-            ) && is_alone
-        };
-        let mut happened = chaos.happened.iter();
-        !self.restarted
-            && happened.all(|(seam, _, fault)| match seam {
-                Seam::Sign => false,
-                Seam::Lock | Seam::Message => {
-                    *fault == Fault::Refused || *fault == Fault::AnswerLost
-                }
-                Seam::Clock => false,
-                Seam::Commit => harmless(fault),
-            })
     }
 
     /// What went wrong, for the reader.

@@ -74,7 +74,8 @@ async fn label(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let desk = request.app_data::<web::Data<Desk>>().cloned();
     let given = request.headers().get(&REQUEST_ID).cloned();
-    let given = given.filter(|value| value.len() <= REQUEST_ID_LEN_MAX && value.to_str().is_ok());
+    let given = given
+        .filter(|value| (1..=REQUEST_ID_LEN_MAX).contains(&value.len()) && value.to_str().is_ok());
     let now_ms = |desk: &web::Data<Desk>| desk.door.clock.monotonic_ms();
     let started_ms = desk.as_ref().map(now_ms);
     let mut answer = next.call(request).await?;

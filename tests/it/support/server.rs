@@ -5,9 +5,11 @@ use super::ledger::{self, Place};
 use super::token::{self, PIN, TestClock, TestEntropy, TestToken};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use siegel::app::Node;
+use siegel::app::{Node, NodeError};
 use siegel::config::Config;
-use siegel::ledger::{ApiKey, ApiKeyStatus, OrganizationRow, SealingKey, Store, StoreConfig};
+use siegel::ledger::{
+    ApiKey, ApiKeyStatus, LedgerError, OrganizationRow, SealingKey, Store, StoreConfig,
+};
 use siegel::terms::{Clock, Environment, OrganizationId, SeTime};
 use std::fs::{self, Permissions};
 use std::net::{SocketAddr, TcpListener};
@@ -176,8 +178,7 @@ impl TestServer {
 
     fn run(&mut self) {
         let config = Config::read(&self.folder.path().join("siegel.toml")).unwrap();
-        let clock: Arc<dyn Clock> = Arc::<StillClock>::clone(&self.clock);
-        let node = Node::start(&config, clock, Arc::new(TestEntropy)).unwrap();
+        let node = self.start_node(&config);
         let (door, listener) = (node.door(), self.listener.try_clone().unwrap());
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -192,6 +193,25 @@ impl TestServer {
             handle: told.recv().unwrap(),
             thread,
         });
+    }
+
+    fn start_node(&self, config: &Config) -> Node {
+        let patience = TestClock::start();
+        loop {
+            let clock: Arc<dyn Clock> = Arc::<StillClock>::clone(&self.clock);
+            match Node::start(config, clock, Arc::new(TestEntropy)) {
+                Ok(node) => return node,
+                // The HTTP workers of the last run let go of the ledger only after they have told
+                // that they ended.
+                Err(NodeError::Ledger(LedgerError::Unsafe(problem)))
+                    if patience.monotonic_ms() < PATIENCE_MS =>
+                {
+                    assert!(problem.contains("is in use"), "{problem}");
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+            }
+        }
     }
 
     fn running(&self) -> &Running {

@@ -58,6 +58,7 @@ pub struct TestServerBuilder {
     /// `None` for SQLite in the folder.
     place: Option<Place>,
     pool_target: u32,
+    curve: &'static str,
 }
 
 impl TestServerBuilder {
@@ -71,6 +72,12 @@ impl TestServerBuilder {
     /// Prepared devices to keep.
     pub const fn pool_target(mut self, target: u32) -> Self {
         self.pool_target = target;
+        self
+    }
+
+    /// Curve of its TSSs.
+    pub const fn curve(mut self, curve: &'static str) -> Self {
+        self.curve = curve;
         self
     }
 
@@ -106,6 +113,7 @@ seal_key_file = "seal.key"
 
 [pki]
 pool_target = {}
+curve = "{}"
 
 [[token]]
 name = "main"
@@ -116,6 +124,7 @@ pin_file = "token.pin"
 
 {}"#,
             self.pool_target,
+            self.curve,
             token.module.to_str().unwrap(),
             token.label,
             self.sections
@@ -173,6 +182,7 @@ impl TestServer {
             sections: String::new(),
             place: None,
             pool_target: 3,
+            curve: "secp256r1",
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::params::tss_id;
 use crate::http::auth::Authorized;
-use crate::http::body::JsonBody;
+use crate::http::body::{IgnoredBody, JsonBody};
 use crate::http::door::Desk;
 use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::Problem;
@@ -136,6 +136,7 @@ async fn log_out(
     desk: web::Data<Desk>,
     Authorized(caller): Authorized,
     request: HttpRequest,
+    _: IgnoredBody,
 ) -> Answer {
     let id = tss_id(&request, Layer::Middleware)?;
     desk.submit(id, caller, Command::LogOut).await?;

@@ -216,6 +216,17 @@ fn the_puk_is_shown_again_while_created_and_never_afterwards() {
         let again = till.signing(0, || till.api.put(&path, &json!({})).ok());
         assert_eq!(again["admin_puk"], till.puk.as_str());
         assert_eq!(keys(&again), CREATED);
+        // A body without fields is written in many ways.
+        for body in [
+            None,
+            Some(&b""[..]),
+            Some(b" \r\n"),
+            Some(b"[]"),
+            Some(b"null"),
+        ] {
+            let answer = till.signing(0, || till.api.call("PUT", &path, body, &[]).ok());
+            assert_eq!(answer.to_string(), again.to_string());
+        }
         assert!(!till.api.get(&path).text().contains(&till.puk));
         assert!(!till.api.get("/tss").text().contains(&till.puk));
         assert!(

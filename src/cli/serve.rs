@@ -60,27 +60,32 @@ async fn serve(node: &Node, listener: TcpListener) -> std::io::Result<()> {
     let address = listener.local_addr()?;
     let server = http::serve(node.door(), listener)?;
     let handle = server.handle();
-    actix_web::rt::spawn(async move {
-        if let Err(error) = stop_signal().await {
+    // Before anybody hears that we are ready: a signal that came earlier would end the process at once.
+    match stop_signal() {
+        Ok(signal) => drop(actix_web::rt::spawn(async move {
+            signal.await;
+            tracing::info!("stopping: no more connections, open calls are answered");
+            handle.stop(true).await;
+        })),
+        Err(error) => {
             tracing::error!(%error, "signals cannot be received; stop with SIGKILL, nothing is lost");
-            return;
         }
-        tracing::info!("stopping: no more connections, open calls are answered");
-        handle.stop(true).await;
-    });
+    }
     tracing::info!("ready on http://{address}/api/v2");
     server.await
 }
 
-async fn stop_signal() -> std::io::Result<()> {
+/// Catches signals from now on; what is returned waits for the first one.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// PINs and keys of this process must not reach a disk.

@@ -43,6 +43,40 @@ impl FromRequest for JsonBody {
     }
 }
 
+/// A body that is not looked at. It is read all the same: unread, it would end the connection, and
+/// tills send bodies with calls that need none.
+pub(super) struct IgnoredBody;
+
+impl FromRequest for IgnoredBody {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let desk = request.app_data::<web::Data<Desk>>();
+        let max = desk.map_or(0, |desk| desk.door.settings.body_len_max);
+        let mut payload = payload.take();
+        Box::pin(async move {
+            pass_over(&mut payload, max).await;
+            Ok(Self)
+        })
+    }
+}
+
+/// Reads a body to its end; what does not come in time, or is too large, stays where it is.
+pub(super) async fn pass_over(payload: &mut Payload, max: usize) {
+    let all = async {
+        let mut len = 0;
+        while let Some(Ok(chunk)) = payload.next().await {
+            len += chunk.len();
+            if len > max {
+                return;
+            }
+        }
+    };
+    // Too late is as good as too large: the connection ends after the answer.
+    let _ = timeout(BODY_TIMEOUT, all).await;
+}
+
 async fn read(payload: &mut Payload, max: usize) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     while let Some(chunk) = payload.next().await {

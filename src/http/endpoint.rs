@@ -1,9 +1,23 @@
 //! Every route of the server, in one table: what is registered is what is listed, so tests that walk
 //! the list miss none.
 
+use super::problem::Problem;
 use super::{auth, health, sign_de_v2};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::{Route, web};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{Error, Route, web};
+
+/// Which of the two layers that clients know answers: they word a bad id differently (HTTP dialect §3),
+/// and write the fields of an error in another order (§11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Validates by schema.
+    Backend,
+    /// Parses by itself.
+    Middleware,
+}
 
 /// One method of one path.
 #[derive(Clone, Debug)]
@@ -14,11 +28,13 @@ pub struct Endpoint {
     pub path: &'static str,
     /// Whether it may be called without a token.
     pub is_open: bool,
+    /// Who answers.
+    pub layer: Layer,
     handler: fn(Route) -> Route,
 }
 
 impl Endpoint {
-    /// For callers with a token.
+    /// For callers with a token, answered by the backend.
     pub(super) const fn new(
         method: Method,
         path: &'static str,
@@ -28,6 +44,22 @@ impl Endpoint {
             method,
             path,
             is_open: false,
+            layer: Layer::Backend,
+            handler,
+        }
+    }
+
+    /// For callers with a token, answered by the middleware.
+    pub(super) const fn of_middleware(
+        method: Method,
+        path: &'static str,
+        handler: fn(Route) -> Route,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            is_open: false,
+            layer: Layer::Middleware,
             handler,
         }
     }
@@ -38,6 +70,7 @@ impl Endpoint {
             method,
             path,
             is_open: true,
+            layer: Layer::Backend,
             handler,
         }
     }
@@ -86,6 +119,23 @@ pub(super) fn register(config: &mut web::ServiceConfig) {
 
 impl Endpoint {
     fn route(&self) -> Route {
-        (self.handler)(web::method(self.method.clone()))
+        let route = (self.handler)(web::method(self.method.clone()));
+        match self.layer {
+            Layer::Backend => route,
+            Layer::Middleware => route.wrap(from_fn(told_by_middleware)),
+        }
+    }
+}
+
+/// Writes an error as the middleware does.
+async fn told_by_middleware(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let answer = next.call(request).await?;
+    let error = answer.response().error();
+    match error.and_then(|error| error.as_error::<Problem>()).cloned() {
+        None => Ok(answer.map_into_boxed_body()),
+        Some(problem) => Ok(answer.into_response(problem.answer(Layer::Middleware))),
     }
 }

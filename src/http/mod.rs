@@ -15,6 +15,6 @@ pub mod sign_de_v2;
 mod tokens;
 
 pub use door::{BODY_LEN_MAX, Desk, Door, DoorSettings};
-pub use endpoint::{Endpoint, endpoints};
+pub use endpoint::{Endpoint, Layer, endpoints};
 pub use problem::Problem;
 pub use server::serve;

@@ -1,5 +1,6 @@
 //! Errors as clients see them, and the one table of their codes (HTTP dialect §11).
 
+use super::endpoint::Layer;
 use crate::ledger::LedgerError;
 use crate::signing::SigningError;
 use crate::sma::{Rejection, SeError};
@@ -7,7 +8,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::fmt;
 
 /// Code of a `PUT /tss` that finds no prepared device.
@@ -115,17 +116,37 @@ impl Problem {
         }
     }
 
-    /// The body.
-    pub fn body(&self) -> Value {
-        let mut body = Map::new();
-        body.insert("status_code".to_owned(), self.status.as_u16().into());
+    /// The body, in the order of fields in which this layer was recorded.
+    fn body(&self, layer: Layer) -> Value {
         let reason = self.status.canonical_reason().unwrap_or("Error");
-        body.insert("error".to_owned(), reason.into());
-        if let Some(code) = self.code {
-            body.insert("code".to_owned(), code.into());
+        let status: [(&str, Value); 2] = [
+            ("status_code", self.status.as_u16().into()),
+            ("error", reason.into()),
+        ];
+        let code = self.code.map(|code| ("code", code.into()));
+        let text = code
+            .into_iter()
+            .chain([("message", self.message.as_str().into())]);
+        // An error without a code was recorded in one order only.
+        let fields: Vec<_> = match (layer, self.code) {
+            (Layer::Middleware, Some(_)) => text.chain(status).collect(),
+            (Layer::Middleware, None) | (Layer::Backend, _) => {
+                status.into_iter().chain(text).collect()
+            }
+        };
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        Value::Object(fields.collect())
+    }
+
+    /// The answer of a layer.
+    pub(super) fn answer(&self, layer: Layer) -> HttpResponse<BoxBody> {
+        let mut answer = HttpResponse::build(self.status);
+        if let Some(seconds) = self.retry_after_s {
+            answer.insert_header((RETRY_AFTER, seconds.to_string()));
         }
-        body.insert("message".to_owned(), self.message.as_str().into());
-        Value::Object(body)
+        answer.json(self.body(layer))
     }
 }
 
@@ -141,11 +162,7 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let mut answer = HttpResponse::build(self.status);
-        if let Some(seconds) = self.retry_after_s {
-            answer.insert_header((RETRY_AFTER, seconds.to_string()));
-        }
-        answer.json(self.body())
+        self.answer(Layer::Backend)
     }
 }
 

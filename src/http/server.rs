@@ -1,14 +1,16 @@
 //! The HTTP server: what is around the routes.
 
+use super::body::pass_over;
 use super::door::{Desk, Door};
 use super::endpoint;
 use super::problem::Problem;
 use actix_cors::Cors;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, NormalizePath, TrailingSlash, from_fn};
-use actix_web::{App, Error, HttpResponse, HttpServer, web};
+use actix_web::{App, Error, HttpMessage as _, HttpResponse, HttpServer, web};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ pub fn serve(door: Door, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(desk.clone())
             .configure(endpoint::register)
             .default_service(web::to(no_route))
+            .wrap(from_fn(without_body))
             .wrap(cors())
             .wrap(NormalizePath::new(TrailingSlash::Trim))
             .wrap(from_fn(label))
@@ -67,6 +70,19 @@ fn cors() -> Cors {
         .max_age(PREFLIGHT_MAX_AGE_S)
 }
 
+/// Some tills send a body with every call; those that only read or cancel look at none.
+async fn without_body(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if [Method::GET, Method::DELETE].contains(request.method()) {
+        let desk = request.app_data::<web::Data<Desk>>();
+        let max = desk.map_or(0, |desk| desk.door.settings.body_len_max);
+        pass_over(&mut request.take_payload(), max).await;
+    }
+    next.call(request).await
+}
+
 /// Gives the answer the id of its request, and says how long it took.
 async fn label(
     request: ServiceRequest,
@@ -74,7 +90,8 @@ async fn label(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let desk = request.app_data::<web::Data<Desk>>().cloned();
     let given = request.headers().get(&REQUEST_ID).cloned();
-    let given = given.filter(|value| value.len() <= REQUEST_ID_LEN_MAX && value.to_str().is_ok());
+    let given = given
+        .filter(|value| (1..=REQUEST_ID_LEN_MAX).contains(&value.len()) && value.to_str().is_ok());
     let now_ms = |desk: &web::Data<Desk>| desk.door.clock.monotonic_ms();
     let started_ms = desk.as_ref().map(now_ms);
     let mut answer = next.call(request).await?;

@@ -1,10 +1,10 @@
 //! The admin of a TSS: PIN by PUK, log-in, log-out (HTTP dialect §4).
 
-use super::params::{Layer, tss_id};
+use super::params::tss_id;
 use crate::http::auth::Authorized;
-use crate::http::body::JsonBody;
+use crate::http::body::{IgnoredBody, JsonBody};
 use crate::http::door::Desk;
-use crate::http::endpoint::Endpoint;
+use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::Problem;
 use crate::sma::{Command, CredentialDigest};
 use crate::terms::{Entropy, Secret};
@@ -30,13 +30,13 @@ const HASH_LANES: u32 = 1;
 type Answer = Result<HttpResponse, Problem>;
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint::new(Method::PATCH, "/tss/{tss_id}/admin", |route| {
+    Endpoint::of_middleware(Method::PATCH, "/tss/{tss_id}/admin", |route| {
         route.to(set_pin)
     }),
-    Endpoint::new(Method::POST, "/tss/{tss_id}/admin/auth", |route| {
+    Endpoint::of_middleware(Method::POST, "/tss/{tss_id}/admin/auth", |route| {
         route.to(log_in)
     }),
-    Endpoint::new(Method::POST, "/tss/{tss_id}/admin/logout", |route| {
+    Endpoint::of_middleware(Method::POST, "/tss/{tss_id}/admin/logout", |route| {
         route.to(log_out)
     }),
 ];
@@ -136,6 +136,7 @@ async fn log_out(
     desk: web::Data<Desk>,
     Authorized(caller): Authorized,
     request: HttpRequest,
+    _: IgnoredBody,
 ) -> Answer {
     let id = tss_id(&request, Layer::Middleware)?;
     desk.submit(id, caller, Command::LogOut).await?;

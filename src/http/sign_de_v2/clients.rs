@@ -1,12 +1,12 @@
 //! Clients (HTTP dialect §5).
 
-use super::params::{Layer, client_id, query, tss_id};
+use super::params::{client_id, query, tss_id};
 use super::tss::body_metadata;
 use super::{VERSION, lists, metadata};
 use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
-use crate::http::endpoint::Endpoint;
+use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::Problem;
 use crate::ledger::LedgerError;
 use crate::sma::{Caller, Client, Command, MetadataTarget, Outcome};
@@ -25,9 +25,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new(Method::GET, "/tss/{tss_id}/client", |route| {
         route.to(list_of_tss)
     }),
-    Endpoint::new(Method::PUT, ONE, |route| route.to(register)),
+    Endpoint::of_middleware(Method::PUT, ONE, |route| route.to(register)),
     Endpoint::new(Method::GET, ONE, |route| route.to(retrieve)),
-    Endpoint::new(Method::PATCH, ONE, |route| route.to(update)),
+    Endpoint::of_middleware(Method::PATCH, ONE, |route| route.to(update)),
     Endpoint::new(Method::GET, METADATA, |route| route.to(get_metadata)),
     Endpoint::new(Method::PATCH, METADATA, |route| route.to(patch_metadata)),
 ];

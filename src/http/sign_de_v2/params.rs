@@ -1,6 +1,7 @@
 //! What stands in the path of a request.
 
 use super::query::{Malformed, Query};
+use crate::http::endpoint::Layer;
 use crate::http::problem::Problem;
 use crate::sma::TransactionRef;
 use crate::terms::{ClientId, ExportId, TssId};
@@ -9,15 +10,6 @@ use std::str::FromStr;
 
 /// Longest part of a wrong id that is repeated in an error.
 const ECHO_LEN_MAX: usize = 64;
-
-/// Which of the two layers clients know answers: they word a bad id differently (HTTP dialect §3).
-#[derive(Clone, Copy)]
-pub(super) enum Layer {
-    /// Validates by schema.
-    Backend,
-    /// Parses by itself.
-    Middleware,
-}
 
 fn id<T: FromStr>(
     request: &HttpRequest,

@@ -1,9 +1,10 @@
 //! The admin of a TSS: PIN by PUK, log-in, log-out.
 
-use super::client::{Api, PIN, Till, new_id};
+use super::client::{Api, PIN, Till, eightfold, new_id, statuses};
 use crate::support::server::{TestServer, on_both, shared};
 use serde_json::json;
 use siegel::terms::Environment;
+use std::collections::BTreeMap;
 
 const WRONG_PUK: &str = "ERROR_AUTHENTICATION_FAILED (UNBLOCK_RESULT_FAILED)";
 
@@ -70,6 +71,21 @@ fn a_wrong_pin_signs_one_message_and_the_fifth_blocks() {
         assert!(message.contains(" 4 tries"), "{message}");
         till.log_in("654321").ok();
     });
+}
+
+#[test]
+fn guesses_at_once_are_counted_like_guesses_one_by_one() {
+    on_both(|server| {
+        let till = Till::taken_over(server);
+        let answers = till.signing(5, || eightfold(|| till.log_in("000000")));
+        assert_eq!(statuses(&answers), BTreeMap::from([(401, 5), (423, 3)]));
+        till.log_in(PIN).refused(423, "E_ADMIN_PIN_BLOCKED");
+    });
+    // PUKs too: the fourth wrong one makes all others wait.
+    let server = TestServer::builder().start();
+    let till = Till::taken_over(&server);
+    let answers = till.signing(4, || eightfold(|| till.set_pin("0000000000", PIN)));
+    assert_eq!(statuses(&answers), BTreeMap::from([(401, 4), (429, 4)]));
 }
 
 #[test]

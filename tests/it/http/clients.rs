@@ -1,8 +1,9 @@
 //! Clients: registered, deregistered, read.
 
-use super::client::{Till, eightfold, keys, new_id};
+use super::client::{Till, eightfold, in_eight_threads, keys, new_id, statuses};
 use crate::support::server::{START_S, TestServer, on_both, shared};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Fields of `GET`, `PATCH` and lists.
 const FIELDS: [&str; 10] = [
@@ -241,6 +242,40 @@ fn the_limit_counts_registered_clients() {
     till.register_as(&new_id(), "KASSE-3").ok();
     till.signing(0, || {
         state("REGISTERED").refused(403, "E_CLIENT_LIMIT_REACHED")
+    });
+    // At once, too.
+    let till = Till::new(&server);
+    let answers = till.signing(1, || {
+        in_eight_threads(|number| till.register_as(&new_id(), &format!("KASSE-{number}")))
+    });
+    assert_eq!(statuses(&answers), BTreeMap::from([(200, 1), (403, 7)]));
+}
+
+#[test]
+fn of_eight_clients_with_one_serial_number_one_is_registered() {
+    on_both(|server| {
+        let till = Till::taken_over(server);
+        let answers = till.signing(1, || eightfold(|| till.register_as(&new_id(), "THE ONE")));
+        assert_eq!(statuses(&answers), BTreeMap::from([(200, 1), (409, 7)]));
+    });
+}
+
+#[test]
+fn of_eight_tsss_that_want_one_client_one_gets_it() {
+    on_both(|server| {
+        let first = Till::taken_over(server);
+        let second = Till::taken_over(server);
+        let client = new_id();
+        let answers = in_eight_threads(|number| {
+            let till = if number % 2 == 0 { &first } else { &second };
+            till.register_as(&client, &format!("KASSE-{}", number % 2))
+        });
+        let found = [&first, &second].map(|till| {
+            let path = till.path(&format!("/client/{client}"));
+            till.api.get(&path).status
+        });
+        assert!(found == [200, 404] || found == [404, 200], "{found:?}");
+        assert_eq!(statuses(&answers), BTreeMap::from([(200, 4), (409, 4)]));
     });
 }
 

@@ -4,8 +4,8 @@ use super::client::{Answer, Till, eightfold, keys, new_id, order, wait_for};
 use crate::support::server::{START_S, TestServer, on_both, shared};
 use serde_json::{Value, json};
 use siegel::ledger::{ExportRow, ExportState};
-use siegel::terms::{ExportId, SeTime, TssId};
-use siegel::verify::{ArchiveReport, Settings, verify_archive};
+use siegel::terms::{ExportId, ExportRequest, SeTime, TssId};
+use siegel::verify::{ArchiveReport, Settings, verify_archive, verify_qr};
 use std::io::Cursor;
 use std::num::NonZeroUsize;
 
@@ -73,18 +73,19 @@ fn verified(bytes: &[u8], is_partial: bool) -> ArchiveReport {
     report
 }
 
-/// An export in a state that the worker is not going to change.
-fn stuck(server: &TestServer, till: &Till, state: ExportState, expires: Option<i64>) -> String {
+/// An export that is at work and that no worker is going to end.
+fn stuck(server: &TestServer, till: &Till, filters: &[(&str, &str)]) -> String {
     let id = new_id();
     let tss: TssId = till.tss.parse().unwrap();
     let time = |seconds| SeTime::try_from(seconds).unwrap();
+    let filter = ExportRequest::from_pairs(filters.iter().copied()).unwrap();
     let store = server.store();
     let found = store.tss(tss).unwrap().unwrap();
     let row = ExportRow {
         tss,
         id: id.parse::<ExportId>().unwrap(),
-        state,
-        filter: format!("transaction_number={}", 1000 + id.len()),
+        state: ExportState::Working,
+        filter: filter.to_string(),
         selection: None,
         messages: None,
         messages_max: 10,
@@ -94,7 +95,7 @@ fn stuck(server: &TestServer, till: &Till, state: ExportState, expires: Option<i
         certificates: Vec::new(),
         time_start: Some(time(server.now_s())),
         time_end: None,
-        time_expiration: expires.map(time),
+        time_expiration: None,
         time_error: None,
         exception: None,
         metadata: siegel::sma::Metadata::default(),
@@ -196,6 +197,31 @@ fn a_defective_tss_can_be_exported() {
 }
 
 #[test]
+fn every_format_and_curve_gives_receipts_and_exports_that_verify() {
+    for (format, curve, algorithm) in [
+        ("v3", "secp256r1", "ecdsa-plain-SHA256"),
+        ("v2", "secp384r1", "ecdsa-plain-SHA384"),
+        ("v3", "brainpoolP256r1", "ecdsa-plain-SHA256"),
+        ("v2", "brainpoolP384r1", "ecdsa-plain-SHA384"),
+    ] {
+        let server = TestServer::builder()
+            .section(&format!("[api]\nlog_format = \"{format}\""))
+            .curve(curve)
+            .pool_target(1)
+            .start();
+        let till = Till::new(&server);
+        let sold = till.sell();
+        assert_eq!(sold["signature"]["algorithm"], algorithm);
+        let code = verify_qr(sold["qr_code_data"].as_str().unwrap()).unwrap();
+        assert!(code.signature_valid, "{format} {curve}");
+        let tss = till.api.get(&till.path("")).ok();
+        assert_eq!(tss["signature_algorithm"], algorithm);
+        let report = verified(&Export::new(&till).bytes(""), false);
+        assert_eq!(report.logs, till.api.counter(&till.tss) - 1);
+    }
+}
+
+#[test]
 fn filters_choose_what_is_exported() {
     on_both(|server| {
         let till = Till::new(server);
@@ -211,7 +237,7 @@ fn filters_choose_what_is_exported() {
             logs("?start_transaction_number=2&end_transaction_number=3"),
             4
         );
-        assert_eq!(logs("??end_transaction_number=1"), 2 + counter - 1);
+        assert_eq!(logs("??end_transaction_number=1"), 2);
         assert_eq!(
             logs(&format!("?start_signature_counter={}", counter + 3)),
             4
@@ -362,14 +388,30 @@ fn running_exports_hold_up_their_like_and_no_others() {
         .section("[export]\nrunning_max = 2")
         .start();
     let till = Till::new(&server);
-    stuck(&server, &till, ExportState::Working, None);
-    let same = Export::new(&till);
-    same.trigger("?transaction_number=1036")
-        .refused(400, "E_TX_NOT_FOUND");
-    let running = stuck(&server, &till, ExportState::Working, None);
+    let day = [("start_date", "1"), ("end_date", "2000000000")];
+    let running = stuck(&server, &till, &day);
+    // The same filters, in whatever order, with what means nothing besides.
+    for query in [
+        "?start_date=1&end_date=2000000000",
+        "?end_date=2000000000&none=none&start_date=01",
+    ] {
+        let export = Export::new(&till);
+        export
+            .trigger(query)
+            .refused(409, "E_EXPORT_DUPLICATE_RATE_LIMITED");
+        till.api
+            .get(&export.path(""))
+            .refused(404, "E_EXPORT_NOT_FOUND");
+    }
+    // Others may run beside it, up to the limit.
+    Export::new(&till).bytes("?start_date=2");
+    stuck(&server, &till, &[("start_date", "3")]);
     Export::new(&till)
         .trigger("")
         .refused(409, "E_TOO_MANY_EXPORTS");
+    // Another TSS is not concerned.
+    let second = Till::new_by(&till.api);
+    Export::new(&second).bytes("?start_date=1&end_date=2000000000");
     let cancelled = till
         .api
         .delete(&till.path(&format!("/export/{running}")))
@@ -384,7 +426,7 @@ fn an_export_is_cancelled_once_and_stays_so() {
     let till = Till::new(&server);
     let export = Export {
         till: &till,
-        id: stuck(&server, &till, ExportState::Working, None),
+        id: stuck(&server, &till, &[]),
     };
     let file = till.api.get(&export.path("/file"));
     file.refused(404, "E_EXPORT_NOT_COMPLETED");

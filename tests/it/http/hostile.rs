@@ -129,7 +129,7 @@ fn places(value: &Value, path: &str, found: &mut Vec<String>) {
                 places(item, &format!("{path}/{index}"), found);
             }
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -1,11 +1,14 @@
 //! Transactions: started, updated, finished, cancelled, repeated, read.
 
-use super::client::{Answer, Till, eightfold, keys, new_id, order, receipt};
+use super::client::{
+    Answer, Till, eightfold, in_eight_threads, keys, new_id, order, receipt, statuses,
+};
 use crate::support::server::{START_S, TestServer, on_both, shared};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use siegel::verify::verify_qr;
+use std::collections::BTreeMap;
 
 const BEFORE_END: [&str; 10] = [
     "schema",
@@ -187,6 +190,16 @@ fn a_repeat_is_answered_as_the_first_time_and_signs_nothing() {
             (&early["revision"], &early["latest_revision"]),
             (&json!(1), &json!(3))
         );
+        // However its ids are written, and whatever else is in the body.
+        let body = json!({
+            "none": "none",
+            "schema": {},
+            "client_id": till.client.to_uppercase(),
+            "state": "ACTIVE",
+        });
+        let path = till.path(&format!("/tx/{}?tx_revision=01", tx.to_uppercase()));
+        let upper = till.signing(0, || till.api.put(&path, &body).ok());
+        assert_eq!(upper, early);
         // Even after the TSS has ended.
         till.state("DISABLED").ok();
         till.signing(0, || till.step(&tx, 3, "FINISHED", schema()).ok());
@@ -216,6 +229,29 @@ fn eight_equal_steps_at_once_sign_one_message() {
         }
         let tss = till.api.get(&till.path("")).ok();
         assert_eq!(tss["transaction_counter"], "1");
+    });
+}
+
+#[test]
+fn of_eight_different_ends_at_once_one_is_signed() {
+    on_both(|server| {
+        let till = Till::new(server);
+        let tx = till.start();
+        let answers = till.signing(1, || {
+            in_eight_threads(|number| {
+                let amount = format!("{number}.00");
+                let state = if number % 2 == 0 {
+                    "FINISHED"
+                } else {
+                    "CANCELLED"
+                };
+                till.step(&tx, 2, state, Some(receipt(&amount)))
+            })
+        });
+        assert_eq!(statuses(&answers), BTreeMap::from([(200, 1), (400, 7)]));
+        for answer in answers.iter().filter(|answer| answer.status == 400) {
+            answer.refused(400, "E_TX_UPSERT");
+        }
     });
 }
 
@@ -616,6 +652,10 @@ fn the_limit_counts_open_transactions() {
     till.step(&second, 2, "CANCELLED", Some(order())).ok();
     let answer = till.step(&new_id(), 1, "ACTIVE", None).ok();
     assert_eq!(answer["number"], 3, "a refused start takes no number");
+    // At once, too.
+    let till = Till::new(&server);
+    let answers = till.signing(2, || eightfold(|| till.step(&new_id(), 1, "ACTIVE", None)));
+    assert_eq!(statuses(&answers), BTreeMap::from([(200, 2), (400, 6)]));
 }
 
 #[test]

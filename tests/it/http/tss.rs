@@ -1,12 +1,15 @@
 //! TSSs: made, changed, read; their states.
 
-use super::client::{Api, Till, eightfold, keys, new_id, wait_for};
+use super::client::{
+    Api, Till, eightfold, in_eight_threads, keys, new_id, receipt, statuses, wait_for,
+};
 use crate::support::server::{START_S, TestServer, on_both, shared};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use siegel::sma::{Caller, Command};
 use siegel::terms::{Environment, SessionId, TssId};
+use std::collections::BTreeMap;
 use std::sync::mpsc;
 use uuid::Uuid;
 
@@ -213,6 +216,17 @@ fn the_puk_is_shown_again_while_created_and_never_afterwards() {
         let again = till.signing(0, || till.api.put(&path, &json!({})).ok());
         assert_eq!(again["admin_puk"], till.puk.as_str());
         assert_eq!(keys(&again), CREATED);
+        // A body without fields is written in many ways.
+        for body in [
+            None,
+            Some(&b""[..]),
+            Some(b" \r\n"),
+            Some(b"[]"),
+            Some(b"null"),
+        ] {
+            let answer = till.signing(0, || till.api.call("PUT", &path, body, &[]).ok());
+            assert_eq!(answer.to_string(), again.to_string());
+        }
         assert!(!till.api.get(&path).text().contains(&till.puk));
         assert!(!till.api.get("/tss").text().contains(&till.puk));
         assert!(
@@ -440,6 +454,52 @@ fn an_empty_pool_says_when_to_come_back() {
     answer.refused(503, "E_SMAERS_GATEWAY_CAPACITIES_DEPLETED");
     assert_eq!(answer.header("retry-after"), Some("5"));
     api.get(&path).refused(404, "E_TSS_NOT_FOUND");
+}
+
+#[test]
+fn of_two_owners_who_want_one_id_one_gets_it() {
+    on_both(|server| {
+        let owners = [Api::new(server), Api::new(server)];
+        let path = format!("/tss/{}", new_id());
+        let answers = in_eight_threads(|number| {
+            wait_for("a prepared device", || {
+                let answer = owners[number % 2].put(&path, &json!({}));
+                (answer.status != 503).then_some(answer)
+            })
+        });
+        assert_eq!(statuses(&answers), BTreeMap::from([(200, 4), (409, 4)]));
+        let found = owners.map(|owner| owner.get(&path).status);
+        assert!(found == [200, 404] || found == [404, 200], "{found:?}");
+    });
+}
+
+#[test]
+fn an_expired_certificate_is_told_after_the_message_was_signed() {
+    let server = TestServer::builder().start();
+    let credentials = server.organization();
+    let till = Till::new_by(&Api::log_in(&server, &credentials));
+    let open = till.start();
+    // Leaves live for eight years.
+    server.advance(8 * 366 * 86_400);
+    let till = Till {
+        api: Api::log_in(&server, &credentials),
+        ..till
+    };
+    let code = "E_CERTIFICATE_EXPIRED";
+    till.signing(1, || {
+        till.step(&new_id(), 1, "ACTIVE", None).refused(423, code)
+    });
+    till.signing(1, || {
+        till.step(&open, 2, "FINISHED", Some(receipt("1.00")))
+            .refused(423, code)
+    });
+    // Logging in, logging out and the end of the TSS are exempt.
+    till.signing(1, || till.log_in("123456").ok());
+    till.signing(1, || {
+        till.register_as(&new_id(), "KASSE-2").refused(423, code)
+    });
+    till.signing(1, || till.set_pin(&till.puk, "123456").ok());
+    till.signing(1, || till.state("DISABLED").ok());
 }
 
 #[test]

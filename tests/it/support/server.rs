@@ -5,9 +5,11 @@ use super::ledger::{self, Place};
 use super::token::{self, PIN, TestClock, TestEntropy, TestToken};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use siegel::app::Node;
+use siegel::app::{Node, NodeError};
 use siegel::config::Config;
-use siegel::ledger::{ApiKey, ApiKeyStatus, OrganizationRow, SealingKey, Store, StoreConfig};
+use siegel::ledger::{
+    ApiKey, ApiKeyStatus, LedgerError, OrganizationRow, SealingKey, Store, StoreConfig,
+};
 use siegel::terms::{Clock, Environment, OrganizationId, SeTime};
 use std::fs::{self, Permissions};
 use std::net::{SocketAddr, TcpListener};
@@ -56,6 +58,7 @@ pub struct TestServerBuilder {
     /// `None` for SQLite in the folder.
     place: Option<Place>,
     pool_target: u32,
+    curve: &'static str,
 }
 
 impl TestServerBuilder {
@@ -72,6 +75,12 @@ impl TestServerBuilder {
         self
     }
 
+    /// Curve of its TSSs.
+    pub const fn curve(mut self, curve: &'static str) -> Self {
+        self.curve = curve;
+        self
+    }
+
     /// Keeps the ledger there.
     pub fn on(mut self, place: Place) -> Self {
         self.place = Some(place);
@@ -81,6 +90,11 @@ impl TestServerBuilder {
     /// Starts it.
     pub fn start(self) -> TestServer {
         let folder = self.folder;
+        let mut sections = self.sections;
+        if !sections.contains("[lanes]") {
+            // Most tests that send a revision too high want to see it refused, and not to wait for it.
+            sections.push_str("[lanes]\nearly_wait_ms = 50\n");
+        }
         let path = |name: &str| folder.path().join(name);
         SealingKey::create_file(&path("seal.key"), &TestEntropy).unwrap();
         let token = token::softhsm();
@@ -104,6 +118,7 @@ seal_key_file = "seal.key"
 
 [pki]
 pool_target = {}
+curve = "{}"
 
 [[token]]
 name = "main"
@@ -114,9 +129,10 @@ pin_file = "token.pin"
 
 {}"#,
             self.pool_target,
+            self.curve,
             token.module.to_str().unwrap(),
             token.label,
-            self.sections
+            sections
         );
         fs::write(path("siegel.toml"), text).unwrap();
         let mut server = TestServer {
@@ -171,13 +187,13 @@ impl TestServer {
             sections: String::new(),
             place: None,
             pool_target: 3,
+            curve: "secp256r1",
         }
     }
 
     fn run(&mut self) {
         let config = Config::read(&self.folder.path().join("siegel.toml")).unwrap();
-        let clock: Arc<dyn Clock> = Arc::<StillClock>::clone(&self.clock);
-        let node = Node::start(&config, clock, Arc::new(TestEntropy)).unwrap();
+        let node = self.start_node(&config);
         let (door, listener) = (node.door(), self.listener.try_clone().unwrap());
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -192,6 +208,25 @@ impl TestServer {
             handle: told.recv().unwrap(),
             thread,
         });
+    }
+
+    fn start_node(&self, config: &Config) -> Node {
+        let patience = TestClock::start();
+        loop {
+            let clock: Arc<dyn Clock> = Arc::<StillClock>::clone(&self.clock);
+            match Node::start(config, clock, Arc::new(TestEntropy)) {
+                Ok(node) => return node,
+                // The HTTP workers of the last run let go of the ledger only after they have told
+                // that they ended.
+                Err(NodeError::Ledger(LedgerError::Unsafe(problem)))
+                    if patience.monotonic_ms() < PATIENCE_MS =>
+                {
+                    assert!(problem.contains("is in use"), "{problem}");
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+            }
+        }
     }
 
     fn running(&self) -> &Running {

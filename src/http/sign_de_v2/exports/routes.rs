@@ -1,6 +1,6 @@
 //! Routes of exports.
 
-use super::super::params::{Layer, export_id, query, tss_id};
+use super::super::params::{export_id, query, tss_id};
 use super::super::tss::body_metadata;
 use super::super::{lists, metadata};
 use super::{export, export_request};
@@ -8,7 +8,7 @@ use crate::export::{Archive, ExportWish, freeze};
 use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
-use crate::http::endpoint::Endpoint;
+use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::Problem;
 use crate::ledger::{ExportRow, ExportState, LedgerError, Store, TransactionLookup, TssRow};
 use crate::sma::{Caller, Metadata, TransactionRef, TssState};

@@ -1,12 +1,12 @@
 //! Routes of transactions.
 
-use super::super::params::{Layer, client_id, query, transaction as reference, tss_id};
+use super::super::params::{client_id, query, transaction as reference, tss_id};
 use super::super::{clients, lists, metadata};
 use super::{command, revision, row_of, transaction};
 use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
-use crate::http::endpoint::Endpoint;
+use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::Problem;
 use crate::ledger::{LedgerError, TransactionLookup, TransactionRow};
 use crate::sma::{Caller, Command, MetadataTarget, Outcome};
@@ -30,7 +30,7 @@ pub(in crate::http::sign_de_v2) const ENDPOINTS: &[Endpoint] = &[
         "/tss/{tss_id}/client/{client_id}/tx",
         |route| route.to(list_of_client),
     ),
-    Endpoint::new(Method::PUT, ONE, |route| route.to(sign)),
+    Endpoint::of_middleware(Method::PUT, ONE, |route| route.to(sign)),
     Endpoint::new(Method::GET, ONE, |route| route.to(retrieve)),
     Endpoint::new(
         Method::GET,

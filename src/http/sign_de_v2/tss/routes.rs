@@ -1,12 +1,12 @@
 //! Routes of TSSs and their metadata.
 
-use super::super::params::{Layer, query, tss_id};
+use super::super::params::{query, tss_id};
 use super::super::{lists, metadata};
 use super::answer::{created, retrieved, updated};
 use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
-use crate::http::endpoint::Endpoint;
+use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::{NO_DEVICE, Problem};
 use crate::http::sign_de_v2::admin::{credential_digest, new_puk};
 use crate::ledger::LedgerError;
@@ -32,7 +32,7 @@ pub(in crate::http::sign_de_v2) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new(Method::GET, "/tss", |route| route.to(list)),
     Endpoint::new(Method::PUT, "/tss/{tss_id}", |route| route.to(create)),
     Endpoint::new(Method::GET, "/tss/{tss_id}", |route| route.to(retrieve)),
-    Endpoint::new(Method::PATCH, "/tss/{tss_id}", |route| route.to(update)),
+    Endpoint::of_middleware(Method::PATCH, "/tss/{tss_id}", |route| route.to(update)),
     Endpoint::new(Method::GET, "/tss/{tss_id}/metadata", |route| {
         route.to(get_metadata)
     }),

@@ -138,12 +138,12 @@ impl Schema {
     }
 
     fn taximeter(value: &Value) -> Result<Self, SchemaError> {
-        let written = taximeter::encode("schema.dsfinvtw_v1", value)?;
-        let form = match written.is_start {
+        let encoded = taximeter::encode("schema.dsfinvtw_v1", value)?;
+        let form = match encoded.is_start {
             true => SchemaForm::TaximeterStart,
             false => SchemaForm::Taximeter,
         };
-        Self::encoded(form, written.process_type, written.data, &written.echo)
+        Self::encoded(form, encoded.process_type, encoded.data, &encoded.echo)
     }
 
     fn encoded(

@@ -30,7 +30,7 @@ const FORMS: [&str; 7] = [
 const TRIP_SLOTS: [VatSlot; 3] = [VatSlot::General, VatSlot::Reduced, VatSlot::Zero];
 
 /// What came of a `dsfinvtw_v1`.
-pub(super) struct Written {
+pub(super) struct Encoded {
     /// It was `{}` where there are data to come: enough for a start only.
     pub(super) is_start: bool,
     pub(super) process_type: &'static str,
@@ -39,7 +39,7 @@ pub(super) struct Written {
 }
 
 /// processType, processData and the echo.
-pub(super) fn encode(path: &str, value: &Value) -> Result<Written, SchemaError> {
+pub(super) fn encode(path: &str, value: &Value) -> Result<Encoded, SchemaError> {
     let at = At::new(path);
     let forms = at.object(value)?;
     let (name, value) = at.one_of(&forms, &FORMS)?;
@@ -66,7 +66,7 @@ pub(super) fn encode(path: &str, value: &Value) -> Result<Written, SchemaError> 
         "driver_status" => (false, driver_status(&path, value)?),
         _ => (false, trip_receipt(&path, value)?),
     };
-    Ok(Written {
+    Ok(Encoded {
         is_start,
         process_type,
         data,
@@ -135,8 +135,8 @@ fn trip_receipt(path: &str, value: &Value) -> Result<(String, Value), SchemaErro
         trip.part("surcharge", Form::Money)?;
         trip.part("total_billed", Form::Money)
     })?;
-    head.written("amounts_per_vat_rate", turnover)?;
-    head.written("amounts_per_payment_type", payments)?;
+    head.nested("amounts_per_vat_rate", turnover)?;
+    head.nested("amounts_per_payment_type", payments)?;
     Ok(head.done())
 }
 

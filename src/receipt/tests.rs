@@ -3,6 +3,8 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+mod dialect;
+mod strict;
 mod vectors;
 
 #[track_caller]
@@ -357,6 +359,13 @@ fn unknown_forms_are_refused_clearly() {
         "schema.standard_v1 should hold only one form",
     );
     refused(json!("raw"), "schema should be object");
+}
+
+#[test]
+fn every_form_has_a_name_of_its_own_in_the_ledger() {
+    let mut names = SchemaForm::ALL.map(SchemaForm::as_str);
+    names.sort_unstable();
+    assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod export;
 mod field_exports;
 mod hsm_cli;
 mod pki;
+mod processdata_cli;
 mod support;
 mod tidy;
 mod whole_way;

@@ -44,7 +44,7 @@ impl Form {
                 "should be digits, and not more than fit",
             ),
             Self::Name(max) => (
-                len >= 1 && len <= max && !text.contains(['_', '/', '^']),
+                (1..=max).contains(&len) && !text.contains(['_', '/', '^']),
                 "should be a name without _, / and ^, and not longer than fits",
             ),
             Self::Label => (
@@ -52,7 +52,7 @@ impl Form {
                 "should NOT be longer than 50 characters",
             ),
             Self::Time => (
-                len >= 1 && len <= TIME_LEN_MAX && !text.contains(['_', '^']),
+                (1..=TIME_LEN_MAX).contains(&len) && !text.contains(['_', '^']),
                 "should be a date and time",
             ),
         };
@@ -153,7 +153,7 @@ impl Fields {
         name: &str,
         read: impl FnOnce(&mut Self) -> Result<(), SchemaError>,
     ) -> Result<(), SchemaError> {
-        self.written(name, |path, value| {
+        self.nested(name, |path, value| {
             let mut fields = Self::of(path, value)?;
             read(&mut fields)?;
             Ok(fields.done())
@@ -161,7 +161,7 @@ impl Fields {
     }
 
     /// Reads a field by a function that tells how it is written, a group of its own, and echoed.
-    pub(super) fn written(
+    pub(super) fn nested(
         &mut self,
         name: &str,
         read: impl FnOnce(&str, &Value) -> Result<(String, Value), SchemaError>,

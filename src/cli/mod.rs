@@ -8,6 +8,7 @@ mod demo;
 mod files;
 mod hsm;
 mod init;
+mod processdata;
 mod serve;
 mod verify;
 
@@ -37,6 +38,9 @@ enum Command {
     Admin(admin::AdminArgs),
     /// Tokens that hold keys: what there is, and what it can do.
     Hsm(hsm::HsmArgs),
+    /// Write processData from the words of DSFinV-K: one JSON object a line in, one answer a line out.
+    #[command(name = "processdata")]
+    ProcessData(processdata::ProcessDataArgs),
     /// Check exports and QR codes, of any maker. Exit code 0: clean; 1: findings; 2: not readable.
     Verify(verify::VerifyArgs),
 }
@@ -47,6 +51,7 @@ pub fn run() -> ExitCode {
         Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
+        Command::ProcessData(args) => processdata::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => Ok(verify::run(&args)),
         Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
         Command::Hsm(args) => Ok(hsm::run(&args)),

@@ -197,11 +197,15 @@ impl From<Rejection> for Problem {
             Rejection::ClientLimitReached { .. } => forbidden("E_CLIENT_LIMIT_REACHED"),
             Rejection::ClientNotRegistered => Self::bad("E_CLIENT_DEREGISTERED", text),
             Rejection::TransactionNotFound => Self::no_transaction(),
-            Rejection::RevisionConflict { .. } => Self::bad("E_TX_UPSERT", text),
+            Rejection::RevisionConflict { .. } | Rejection::TaximeterUpdate => {
+                Self::bad("E_TX_UPSERT", text)
+            }
             Rejection::TransactionLimitReached { .. } => Self::bad("E_TX_LIMIT_REACHED", text),
             Rejection::NoTypeDefined => conflict("E_TX_NO_TYPE_DEFINED"),
             Rejection::IllegalTypeChange => conflict("E_TX_ILLEGAL_TYPE_CHANGE"),
-            Rejection::TooManyMetadataPairs => Self::invalid(text),
+            Rejection::TaximeterDataMissing | Rejection::TooManyMetadataPairs => {
+                Self::invalid(text)
+            }
         }
     }
 }

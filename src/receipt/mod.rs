@@ -1,4 +1,5 @@
-//! From the HTTP dialect's `schema` to processType and processData, and QR texts both ways.
+//! From the HTTP dialect's `schema`, and from the words of DSFinV-K, to processType and processData;
+//! QR texts both ways.
 //!
 //! Invariant: no keys, no database, no clock. What a till sends becomes a [`Schema`] once, at the
 //! door; the rules and the ledger only carry it.
@@ -6,15 +7,20 @@
 mod cash_receipt;
 mod decimal;
 mod order;
+mod other;
 mod qr;
 mod qr_time;
 mod refusal;
 mod schema;
+mod strict;
+mod taximeter;
+mod writer;
 
 pub use qr::{LogTimeFormat, QrCode, QrError};
 pub use qr_time::{QrTime, QrTimeError};
 pub use refusal::SchemaError;
 pub use schema::{ABORTED_RECEIPT, Schema, SchemaForm};
+pub use strict::encode_strictly;
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,10 @@
-//! `standard_v1.order` → Bestellung-V1 (DSFinV-K Anhang I).
+//! The dialect's entrance for orders: `standard_v1.order` → Bestellung-V1.
 
-use super::decimal::{Amount, quantity};
+use super::cash_receipt::AMOUNT_PROBLEM;
+use super::decimal::{Amount, Quantity};
 use super::refusal::{At, SchemaError};
+use super::writer::{LineText, Order};
 use serde_json::{Value, json};
-
-/// processType of an order.
-pub(super) const PROCESS_TYPE: &str = "Bestellung-V1";
 
 /// Longest text of a line, in characters.
 const TEXT_LEN_MAX: usize = 255;
@@ -13,11 +12,9 @@ const TEXT_LEN_MAX: usize = 255;
 /// processData and the echo of an order. No lines give empty processData.
 pub(super) fn encode(path: &str, value: &Value) -> Result<(String, Value), SchemaError> {
     let at = At::new(path);
-    let order = at.object(value)?;
-    let line_items = order
-        .get("line_items")
-        .ok_or_else(|| at.wrong("line_items", "is required"))?;
-    let mut lines = Vec::new();
+    let given = at.object(value)?;
+    let line_items = at.required(&given, "line_items")?;
+    let mut order = Order::default();
     let mut echo = Vec::new();
     for (path, item) in At::new(&at.name("line_items")).items(line_items)? {
         let at = At::new(&path);
@@ -28,30 +25,15 @@ pub(super) fn encode(path: &str, value: &Value) -> Result<(String, Value), Schem
         if text.chars().count() > TEXT_LEN_MAX {
             return Err(at.wrong("text", "should NOT be longer than 255 characters"));
         }
-        let quantity = quantity(&quantity_text).ok_or_else(|| {
-            at.wrong(
-                "quantity",
-                "should be a decimal number with up to five decimals",
-            )
-        })?;
-        let price = Amount::parse(&price_text).ok_or_else(|| {
-            at.wrong(
-                "price_per_unit",
-                "should be a decimal number with up to five decimals",
-            )
-        })?;
-        lines.push(format!("{quantity};\"{}\";{price}", quoted(&text)));
+        let quantity = Quantity::as_sent(&quantity_text)
+            .ok_or_else(|| at.wrong("quantity", AMOUNT_PROBLEM))?;
+        let price = Amount::rounded(&price_text)
+            .ok_or_else(|| at.wrong("price_per_unit", AMOUNT_PROBLEM))?;
+        // A strange article name must not keep a till from signing.
+        order.add(&quantity, &LineText::flattened(&text), price);
         echo.push(json!({
             "price_per_unit": price_text, "quantity": quantity_text, "text": text,
         }));
     }
-    Ok((lines.join("\r"), json!({ "line_items": echo })))
-}
-
-/// Text between quotes. A line break would start a new line of the order, so it becomes a blank: a
-/// strange article name must not keep a till from signing.
-fn quoted(text: &str) -> String {
-    text.replace("\r\n", " ")
-        .replace(['\r', '\n'], " ")
-        .replace('"', "\"\"")
+    Ok((order.written(), json!({ "line_items": echo })))
 }

@@ -1,25 +1,16 @@
-//! Why a `schema` was not taken.
+//! Why something was not taken.
 
 use serde_json::{Map, Value};
 
-/// The till's `schema` cannot be signed as it is. Names fields, never values: what a till sells is
+/// What was given cannot become processData as it is. Names fields, never values: what a till sells is
 /// nobody's business.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SchemaError {
-    /// A field is missing or does not have the form it must have.
-    #[error("{field} {problem}")]
-    Invalid {
-        /// Path of the field, such as `schema.raw.process_type`.
-        field: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// A form of the dialect that this server does not know how to encode yet.
-    #[error("{field} is not supported by this server yet")]
-    NotSupported {
-        /// Path of the form.
-        field: String,
-    },
+#[error("{field} {problem}")]
+pub struct SchemaError {
+    /// Path of the field, such as `schema.raw.process_type`.
+    field: String,
+    /// What is wrong with it.
+    problem: &'static str,
 }
 
 /// Where in the document we are, for error texts.
@@ -35,16 +26,9 @@ impl<'a> At<'a> {
 
     /// Something about a field below here is wrong.
     pub(super) fn wrong(self, field: &str, problem: &'static str) -> SchemaError {
-        SchemaError::Invalid {
+        SchemaError {
             field: self.name(field),
             problem,
-        }
-    }
-
-    /// A form below here is unknown to us.
-    pub(super) fn unsupported(self, field: &str) -> SchemaError {
-        SchemaError::NotSupported {
-            field: self.name(field),
         }
     }
 
@@ -87,11 +71,35 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The one field of those named that is there, and its value.
+    pub(super) fn one_of<'m>(
+        self,
+        map: &'m Map<String, Value>,
+        names: &[&'static str],
+    ) -> Result<(&'static str, &'m Value), SchemaError> {
+        let mut there = names
+            .iter()
+            .filter_map(|name| optional(map, name).map(|value| (*name, value)));
+        match (there.next(), there.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(self.wrong("", "should hold only one form")),
+            (None, _) => Err(self.wrong("", "should hold one of its forms")),
+        }
+    }
+
+    /// A field that must be there.
+    pub(super) fn required<'m>(
+        self,
+        map: &'m Map<String, Value>,
+        field: &str,
+    ) -> Result<&'m Value, SchemaError> {
+        map.get(field)
+            .ok_or_else(|| self.wrong(field, "is required"))
+    }
+
     /// A field that must be there, as text; numbers become their JSON text.
     pub(super) fn text(self, map: &Map<String, Value>, field: &str) -> Result<String, SchemaError> {
-        let value = map
-            .get(field)
-            .ok_or_else(|| self.wrong(field, "is required"))?;
+        let value = self.required(map, field)?;
         super::decimal::text_of(value).ok_or_else(|| self.wrong(field, "should be string"))
     }
 }

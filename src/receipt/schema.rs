@@ -1,7 +1,7 @@
 //! A parsed `schema`: what will be signed, and how it is echoed.
 
 use super::refusal::{At, SchemaError, optional};
-use super::{cash_receipt, order};
+use super::{cash_receipt, order, other, taximeter, writer};
 use crate::terms::{ProcessData, ProcessType};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -17,20 +17,54 @@ pub enum SchemaForm {
     Receipt,
     /// `standard_v1.order`
     Order,
+    /// `standard_v1.other`
+    Other,
+    /// `dsfinvtw_v1` with `{}` where measured data belong: enough for a start, not for an end.
+    TaximeterStart,
+    /// `dsfinvtw_v1` with all its data.
+    Taximeter,
     /// `raw`
     Raw,
 }
 
 impl SchemaForm {
     /// Every form there is.
-    pub const ALL: [Self; 3] = [Self::Receipt, Self::Order, Self::Raw];
+    pub const ALL: [Self; 6] = [
+        Self::Receipt,
+        Self::Order,
+        Self::Other,
+        Self::TaximeterStart,
+        Self::Taximeter,
+        Self::Raw,
+    ];
 
     /// Name in the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Receipt => "receipt",
             Self::Order => "order",
+            Self::Other => "other",
+            Self::TaximeterStart => "taximeter_start",
+            Self::Taximeter => "taximeter",
             Self::Raw => "raw",
+        }
+    }
+
+    /// Name of the property of `schema` that holds the form, for the echo; `raw` has no echo of its
+    /// own, because what was signed is answered as `raw` whatever the form.
+    pub const fn echoed_as(self) -> Option<&'static str> {
+        match self {
+            Self::Receipt | Self::Order | Self::Other => Some("standard_v1"),
+            Self::TaximeterStart | Self::Taximeter => Some("dsfinvtw_v1"),
+            Self::Raw => None,
+        }
+    }
+
+    /// Data of a taximeter or an odometer; they have rules of their own.
+    pub const fn is_taximeter(self) -> bool {
+        match self {
+            Self::TaximeterStart | Self::Taximeter => true,
+            Self::Receipt | Self::Order | Self::Other | Self::Raw => false,
         }
     }
 }
@@ -44,7 +78,7 @@ pub struct Schema {
     pub process_type: ProcessType,
     /// What will be signed as processData.
     pub process_data: ProcessData,
-    /// The value of `standard_v1` as JSON text, normalised for the echo (keys sorted, defaults filled
+    /// The value of `standard_v1` or `dsfinvtw_v1` as JSON text, normalised for the echo (keys sorted, defaults filled
     /// in, amounts as given but always text); empty for `raw`.
     pub echo: String,
 }
@@ -57,8 +91,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 impl Schema {
     /// Reads the value of a request's `schema`. Nothing in it (`{}`, `[]`, `null`) gives `None`.
-    /// Where `standard_v1` and `raw` are both given, as in our own answers that some tills send back,
-    /// `standard_v1` counts. Unknown properties are ignored.
+    /// Where `raw` is given beside another form, as in our own answers that some tills send back, the
+    /// other one counts. Unknown properties are ignored.
     ///
     /// # Errors
     /// [`SchemaError`] names the field that does not fit.
@@ -68,38 +102,48 @@ impl Schema {
         }
         let at = At::new("schema");
         let forms = at.object(value)?;
-        if let Some(standard) = optional(&forms, "standard_v1") {
-            return Self::standard(standard).map(Some);
-        }
-        if let Some(raw) = optional(&forms, "raw") {
-            return Self::raw(raw).map(Some);
-        }
-        match forms.keys().next() {
-            None => Ok(None),
-            Some(_) if forms.contains_key("dsfinvtw_v1") => Err(at.unsupported("dsfinvtw_v1")),
-            Some(_) => Err(at.wrong("", "should hold standard_v1 or raw")),
+        let form = |name| optional(&forms, name);
+        match (form("standard_v1"), form("dsfinvtw_v1"), form("raw")) {
+            (Some(_), Some(_), _) => {
+                Err(at.wrong("", "should hold only one of standard_v1 and dsfinvtw_v1"))
+            }
+            (Some(standard), None, _) => Self::standard(standard).map(Some),
+            (None, Some(taximeter), _) => Self::taximeter(taximeter).map(Some),
+            (None, None, Some(raw)) => Self::raw(raw).map(Some),
+            (None, None, None) if forms.is_empty() => Ok(None),
+            (None, None, None) => Err(at.wrong("", "should hold standard_v1, dsfinvtw_v1 or raw")),
         }
     }
 
     fn standard(value: &Value) -> Result<Self, SchemaError> {
         let at = At::new("schema.standard_v1");
         let forms = at.object(value)?;
-        let form = |name| optional(&forms, name);
-        match (form("receipt"), form("order")) {
-            (Some(_), Some(_)) => Err(at.wrong("", "should hold only one of receipt and order")),
-            (Some(receipt), None) => {
-                let (data, echo) = cash_receipt::encode(&at.name("receipt"), receipt)?;
-                let echo = json!({ "receipt": echo });
-                Self::encoded(SchemaForm::Receipt, cash_receipt::PROCESS_TYPE, data, &echo)
+        let (name, value) = at.one_of(&forms, &["receipt", "order", "other"])?;
+        let path = at.name(name);
+        let (form, process_type, (data, echo)) = match name {
+            "receipt" => {
+                let encoded = cash_receipt::encode(&path, value)?;
+                (SchemaForm::Receipt, writer::RECEIPT, encoded)
             }
-            (None, Some(lines)) => {
-                let (data, echo) = order::encode(&at.name("order"), lines)?;
-                let echo = json!({ "order": echo });
-                Self::encoded(SchemaForm::Order, order::PROCESS_TYPE, data, &echo)
+            "order" => {
+                let encoded = order::encode(&path, value)?;
+                (SchemaForm::Order, writer::ORDER, encoded)
             }
-            (None, None) if forms.contains_key("other") => Err(at.unsupported("other")),
-            (None, None) => Err(at.wrong("", "should hold receipt or order")),
-        }
+            _ => {
+                let encoded = other::encode(&path, value)?;
+                (SchemaForm::Other, writer::OTHER, encoded)
+            }
+        };
+        Self::encoded(form, process_type, data, &json!({ name: echo }))
+    }
+
+    fn taximeter(value: &Value) -> Result<Self, SchemaError> {
+        let encoded = taximeter::encode("schema.dsfinvtw_v1", value)?;
+        let form = match encoded.is_start {
+            true => SchemaForm::TaximeterStart,
+            false => SchemaForm::Taximeter,
+        };
+        Self::encoded(form, encoded.process_type, encoded.data, &encoded.echo)
     }
 
     fn encoded(

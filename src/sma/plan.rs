@@ -131,6 +131,12 @@ pub enum Rejection {
     /// A transaction keeps its type.
     #[error("the transaction has another process type already")]
     IllegalTypeChange,
+    /// A taximeter's transaction has a start and an end, and nothing between them.
+    #[error("a transaction of a taximeter cannot be updated")]
+    TaximeterUpdate,
+    /// A taximeter's transaction ends with the data measured until then.
+    #[error("a transaction of a taximeter ends with its data, and none were given")]
+    TaximeterDataMissing,
     /// Too many pairs.
     #[error("there can be no more than 40 metadata pairs")]
     TooManyMetadataPairs,

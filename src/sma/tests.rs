@@ -77,6 +77,14 @@ fn raw(process_type: &str, data: &str) -> Option<Schema> {
     schema(&json!({"raw": {"process_type": process_type, "process_data": data}}))
 }
 
+fn other() -> Option<Schema> {
+    schema(&json!({"standard_v1": {"other": {"event": "Tagesabschluss"}}}))
+}
+
+fn taximeter(form: &str, value: &serde_json::Value) -> Option<Schema> {
+    schema(&json!({"dsfinvtw_v1": {form: value}}))
+}
+
 fn device() -> Device {
     let mut point = vec![7; 65];
     point[0] = 4;

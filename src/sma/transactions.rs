@@ -107,6 +107,13 @@ pub(super) fn finish(
     };
     let given = schema.as_ref().ok_or(Rejection::NoTypeDefined)?;
     let signed = match outcome {
+        // What a taximeter measured until the end nobody knew earlier.
+        TransactionOutcome::Finished
+            if given.form == SchemaForm::TaximeterStart
+                || (given.form.is_taximeter() && input.schema.is_none()) =>
+        {
+            return Err(Rejection::TaximeterDataMissing);
+        }
         TransactionOutcome::Finished => Signed::as_given(given),
         TransactionOutcome::Cancelled => Signed::as_cancelled(given),
     };
@@ -156,7 +163,12 @@ fn next_step<'a>(
     require_registered(slice, input.client)?;
     let latest = slice.steps.get(&(known.number, known.latest_revision));
     let earlier = latest.and_then(|step| step.schema.as_ref());
-    Ok(Next::New(known, in_force(earlier, input.schema.as_ref())?))
+    let given = input.schema.as_ref();
+    let of_taximeter = |schema: Option<&Schema>| schema.is_some_and(|it| it.form.is_taximeter());
+    if target == TransactionState::Active && (of_taximeter(earlier) || of_taximeter(given)) {
+        return Err(Rejection::TaximeterUpdate);
+    }
+    Ok(Next::New(known, in_force(earlier, given)?))
 }
 
 /// The schema that counts: the one given now, else the one given earlier. A transaction keeps its
@@ -249,11 +261,15 @@ impl Signed {
     }
 
     /// An aborted receipt says so and nothing else, whatever amounts were echoed; an aborted order is
-    /// an empty one; raw data is the till's own responsibility.
+    /// an empty one, and so is whatever else did not come about; raw data is the till's own
+    /// responsibility.
     fn as_cancelled(schema: &Schema) -> Self {
         let process_data = match schema.form {
             SchemaForm::Receipt => ProcessData::new(ABORTED_RECEIPT.as_bytes().to_vec()),
-            SchemaForm::Order => ProcessData::default(),
+            SchemaForm::Order
+            | SchemaForm::Other
+            | SchemaForm::TaximeterStart
+            | SchemaForm::Taximeter => ProcessData::default(),
             SchemaForm::Raw => schema.process_data.clone(),
         };
         Self {

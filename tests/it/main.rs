@@ -15,6 +15,7 @@ mod field_exports;
 mod hsm_cli;
 mod http;
 mod pki;
+mod processdata_cli;
 mod support;
 mod tidy;
 mod verify_cli;

@@ -61,6 +61,101 @@ fn a_cancelled_order_is_an_empty_one_and_raw_stays_as_given() {
 }
 
 #[test]
+fn a_free_object_is_signed_for_people_and_cancelled_without_words() {
+    let mut world = World::ready();
+    world.must(start(1, None));
+    world.must(finish(1, 2, other()));
+    let signed = |data: &str| ("SonstigerVorgang".to_owned(), data.to_owned());
+    assert_eq!(world.latest_signed(), signed("event:Tagesabschluss"));
+    world.must(start(2, other()));
+    world.must(cancel(2, 2, None));
+    assert_eq!(world.latest_signed(), signed(""));
+}
+
+#[test]
+fn a_taximeter_starts_with_nothing_and_ends_with_its_data() {
+    let mut world = World::ready();
+    let driver = json!({"type": "LOGON", "driver_id": "7"});
+    world.must(start(1, taximeter("driver_status", &json!({}))));
+    let signed = |data: &str| ("Fahrer-V1".to_owned(), data.to_owned());
+    assert_eq!(world.latest_signed(), signed(""));
+    let nothing = taximeter("driver_status", &json!({}));
+    for missing in [None, nothing.clone()] {
+        assert_eq!(
+            world.refused(finish(1, 2, missing)),
+            Rejection::TaximeterDataMissing
+        );
+    }
+    world.must(finish(1, 2, taximeter("driver_status", &driver)));
+    assert_eq!(world.latest_signed(), signed("Fahreranmeldung_7"));
+    // Cancelled it says nothing, with data or without.
+    for (number, given) in [
+        (2, None),
+        (3, nothing),
+        (4, taximeter("driver_status", &driver)),
+    ] {
+        world.must(start(number, taximeter("driver_status", &json!({}))));
+        world.must(cancel(number, 2, given));
+        assert_eq!(world.latest_signed(), signed(""));
+    }
+}
+
+#[test]
+fn a_taximeter_is_read_at_the_start_and_again_at_the_end() {
+    let mut world = World::ready();
+    let reading = |kilometers: &str| taximeter("break", &json!({"kilometer_reading": kilometers}));
+    world.must(start(1, reading("10.000")));
+    let signed = |data: &str| ("Pause-V1".to_owned(), data.to_owned());
+    assert_eq!(world.latest_signed(), signed("10.000"));
+    assert_eq!(
+        world.refused(finish(1, 2, None)),
+        Rejection::TaximeterDataMissing
+    );
+    world.must(finish(1, 2, reading("10.500")));
+    assert_eq!(world.latest_signed(), signed("10.500"));
+    // The same again is no new reading.
+    let count = world.messages.len();
+    world.must(finish(1, 2, reading("10.500")));
+    assert_eq!(world.messages.len(), count);
+}
+
+#[test]
+fn a_taximeter_is_not_updated() {
+    let mut world = World::ready();
+    let nothing = taximeter("trip_receipt", &json!({}));
+    world.must(start(1, nothing.clone()));
+    world.must(start(2, None));
+    let raw_trip = raw("Fahrtbeleg-V1", "");
+    for command in [
+        update(1, 2, None),
+        update(1, 2, nothing.clone()),
+        update(1, 2, raw_trip.clone()),
+        update(2, 2, nothing),
+    ] {
+        assert_eq!(world.refused(command), Rejection::TaximeterUpdate);
+    }
+    // Raw data are the till's own responsibility, to the end.
+    world.must(finish(1, 2, raw_trip));
+    assert_eq!(
+        world.latest_signed(),
+        ("Fahrtbeleg-V1".to_owned(), String::new())
+    );
+}
+
+#[test]
+fn a_taximeter_keeps_its_type_too() {
+    let mut world = World::ready();
+    world.must(start(1, taximeter("power_up", &json!({}))));
+    let driver = json!({"type": "LOGON", "driver_id": "7"});
+    for other_type in [taximeter("driver_status", &driver), receipt("1.00")] {
+        assert_eq!(
+            world.refused(finish(1, 2, other_type)),
+            Rejection::IllegalTypeChange
+        );
+    }
+}
+
+#[test]
 fn a_transaction_needs_a_type_to_end_and_keeps_the_one_it_has() {
     let mut world = World::ready();
     world.must(start(1, None));

@@ -89,10 +89,10 @@ pub fn transaction(
 fn schema(step: &TransactionStep) -> Result<Value, TransactionAnswerError> {
     let mut forms = Map::new();
     if let Some(schema) = &step.schema {
-        if !schema.echo.is_empty() {
+        if let Some(form) = schema.form.echoed_as() {
             let echo =
                 serde_json::from_str(&schema.echo).map_err(TransactionAnswerError::Schema)?;
-            forms.insert("standard_v1".to_owned(), echo);
+            forms.insert(form.to_owned(), echo);
         }
         let raw = json!({
             "process_type": step.process_type.as_str(),

@@ -175,6 +175,25 @@ fn raw_is_echoed_alone_even_when_it_is_empty() {
 }
 
 #[test]
+fn a_taximeter_is_echoed_under_its_own_name() {
+    let mut row = recorded();
+    let driver = json!({ "driver_status": { "type": "LOGON", "driver_id": 7 } });
+    let schema = Schema::parse(&json!({ "dsfinvtw_v1": driver }))
+        .unwrap()
+        .unwrap();
+    row.step.process_type = schema.process_type.clone();
+    row.step.process_data = schema.process_data.clone();
+    row.step.schema = Some(schema);
+    assert_eq!(
+        answered(&row)["schema"].to_string(),
+        concat!(
+            r#"{"dsfinvtw_v1":{"driver_status":{"driver_id":"7","type":"LOGON"}},"#,
+            r#""raw":{"process_type":"Fahrer-V1","process_data":"RmFocmVyYW5tZWxkdW5nXzc="}}"#
+        )
+    );
+}
+
+#[test]
 fn a_cancelled_receipt_shows_what_was_signed_in_raw_and_in_the_code() {
     let mut row = recorded();
     row.step.state = TransactionState::Cancelled;

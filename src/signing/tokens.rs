@@ -2,7 +2,7 @@
 
 use crate::csp::{Csp, CspError, KeyPair};
 use crate::terms::Environment;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -10,11 +10,17 @@ use std::time::Duration;
 /// Signatures that may wait for a signer thread of one token.
 const SIGN_QUEUE_LEN_MAX: usize = 1024;
 
+/// How long a dropped token waits for its signers.
+const SIGNERS_END_MAX: Duration = Duration::from_secs(5);
+
 /// A token as the lanes see it.
 pub struct Token {
     csp: Arc<dyn Csp>,
     environment: Environment,
-    work: SyncSender<SignWork>,
+    /// `None` only while this is dropped.
+    work: Option<SyncSender<SignWork>>,
+    /// Closed once every signer thread has let go of the token.
+    ended: Mutex<Receiver<()>>,
 }
 
 /// One signature to make.
@@ -26,7 +32,7 @@ struct SignWork {
 }
 
 impl Token {
-    /// Starts `signers` threads, which end when the token is dropped.
+    /// Starts `signers` threads, which end when the token is dropped; dropping waits for them.
     pub fn start(
         csp: Arc<dyn Csp>,
         environment: Environment,
@@ -34,16 +40,23 @@ impl Token {
     ) -> std::io::Result<Self> {
         let (work, queue) = sync_channel(SIGN_QUEUE_LEN_MAX);
         let queue = Arc::new(Mutex::new(queue));
+        let (ending, ended) = channel::<()>();
         for number in 0..signers.max(1) {
-            let (csp, queue) = (Arc::clone(&csp), Arc::clone(&queue));
+            let (csp, queue, ending) = (Arc::clone(&csp), Arc::clone(&queue), ending.clone());
             thread::Builder::new()
                 .name(format!("sign-{}-{number}", csp.token()))
-                .spawn(move || sign_until_closed(csp.as_ref(), &queue))?;
+                .spawn(move || {
+                    sign_until_closed(csp.as_ref(), &queue);
+                    drop(csp);
+                    drop(ending);
+                })?;
         }
+        drop(ending);
         Ok(Self {
             csp,
             environment,
-            work,
+            work: Some(work),
+            ended: Mutex::new(ended),
         })
     }
 
@@ -74,7 +87,8 @@ impl Token {
                 digest,
                 done: done.clone(),
             };
-            if self.work.try_send(work).is_err() {
+            let taken = self.work.as_ref().map(|queue| queue.try_send(work));
+            if !matches!(taken, Some(Ok(()))) {
                 // Every signer hangs and the queue is full.
                 break;
             }
@@ -93,6 +107,19 @@ impl Token {
             .into_iter()
             .map(|result| result.unwrap_or_else(|| Err(gone())))
             .collect()
+    }
+}
+
+impl Drop for Token {
+    /// A thread that still closes sessions while the process exits meets a module that is already
+    /// taken down, and crashes. A token that hangs is not waited for.
+    fn drop(&mut self) {
+        self.work = None;
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(SIGNERS_END_MAX) == Err(RecvTimeoutError::Timeout) {
+            let token = self.csp.token();
+            tracing::error!(token, "the token hangs; its signers are left behind");
+        }
     }
 }
 

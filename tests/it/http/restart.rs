@@ -1,6 +1,7 @@
 //! A server that is stopped and started again in the middle of everything.
 
 use super::client::{Answer, Api, Till, keys, new_id, receipt, wait_for};
+use crate::support::installation::Installation;
 use crate::support::ledger::{Place, postgres};
 use crate::support::server::TestServer;
 use serde_json::{Value, json};
@@ -156,4 +157,13 @@ fn a_till_that_sells_during_a_restart_loses_nothing_and_doubles_nothing() {
     assert_eq!(numbers, expected);
     let signed = till.api.counter(&till.tss) - first;
     assert_eq!(signed, 2 * u64::try_from(sold.len()).unwrap());
+}
+
+#[test]
+fn a_server_that_is_stopped_as_soon_as_it_is_ready_ends_well() {
+    let mut installation = Installation::new();
+    for round in 0..5 {
+        installation.start();
+        assert!(installation.stop(), "round {round}");
+    }
 }

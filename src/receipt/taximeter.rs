@@ -1,7 +1,7 @@
 //! The dialect's entrance for taximeters and odometers: `dsfinvtw_v1` → the processTypes of DSFinV-TW.
 //!
 //! The names of the processTypes and the parts of their data are those of DSFinV-TW Anhang B. How the
-//! parts are put together is our reading of it (decision 0020): parts of one group with `_` between
+//! parts are put together is our reading of it (decision 0016): parts of one group with `_` between
 //! them, groups with `^` between them, which is why no name in them may contain either.
 
 use super::cash_receipt::currency;

@@ -58,7 +58,12 @@ impl Lane {
     /// `early`.
     pub(super) fn process(&mut self, jobs: Vec<Job>) {
         self.finish_unfinished();
-        let jobs = refuse_those(jobs, &NOT_KEPT, |job| self.has_unfinished(job.tss));
+        // A device in an unfinished batch still looks free to the ledger; its key has signed already.
+        let is_device_open = self.has_unfinished_creation();
+        let jobs = refuse_those(jobs, &NOT_KEPT, |job| {
+            let wants_device = matches!(job.command, Command::Assign(_));
+            self.has_unfinished(job.tss) || (is_device_open && wants_device)
+        });
         let jobs = refuse_those(jobs, &STOPPED, |job| {
             // To give it up for good is what the person may decide.
             let is_farewell = matches!(job.command, Command::DeclareDefective);

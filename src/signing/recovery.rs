@@ -58,6 +58,12 @@ impl Lane {
         entries.any(|entry| entry.tss == tss)
     }
 
+    /// Whether a TSS that does not exist yet has signed with its device.
+    pub(super) fn has_unfinished_creation(&self) -> bool {
+        let mut entries = self.unfinished.iter().flat_map(|work| &work.batch.entries);
+        entries.any(|entry| entry.expected_counter.is_none())
+    }
+
     /// Tries to bring every unfinished batch to its end and says what became of each TSS in them.
     pub(super) fn finish_unfinished(&mut self) -> BTreeMap<TssId, Fate> {
         let mut fates = BTreeMap::new();

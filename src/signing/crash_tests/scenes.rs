@@ -156,6 +156,22 @@ fn a_device_that_went_to_another_tss_does_not_block_for_ever() {
 }
 
 #[test]
+fn a_device_that_has_signed_and_waits_for_its_commit_is_given_to_nobody_else() {
+    let mut world = bare_stage(quiet());
+    next_batch_stays_unfinished(&world);
+    assert!(is_unavailable(&world.ask(0, script::tss(A), &assign())));
+    // Its lane cannot finish it yet, but could work for others.
+    let locks = lock(&world.shared.chaos).counts[&Seam::Lock];
+    let fault = (Seam::Lock, locks + 1, Fault::Refused);
+    lock(&world.shared.chaos).planned.push_back(fault);
+    assert!(is_unavailable(&world.ask(0, script::tss(B), &assign())));
+    assert!(is_done(&world.ask(0, script::tss(B), &assign())));
+    assert!(is_done(&world.ask(0, script::tss(A), &assign())));
+    assert_eq!(world.shared.signatures_made(), 6, "three for each TSS");
+    nothing_to_complain_about(&mut world);
+}
+
+#[test]
 fn a_client_id_that_went_to_another_tss_does_not_block_for_ever() {
     let mut world = stage(two_nodes());
     let id = client(A, 500);

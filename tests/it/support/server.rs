@@ -320,20 +320,45 @@ impl Credentials {
     }
 }
 
+static ON_SQLITE: OnceLock<TestServer> = OnceLock::new();
+static ON_POSTGRES: OnceLock<Option<TestServer>> = OnceLock::new();
+
 /// The server on SQLite that most tests share: each makes an organisation of its own.
 pub fn shared() -> &'static TestServer {
-    static SHARED: OnceLock<TestServer> = OnceLock::new();
-    SHARED.get_or_init(|| shared_in("http-sqlite").pool_target(12).start())
+    ON_SQLITE.get_or_init(|| {
+        let server = shared_in("http-sqlite").pool_target(12).start();
+        stop_shared_at_exit();
+        server
+    })
 }
 
 /// The same on PostgreSQL; `None`, with a line that says so, when the run has no database server.
 pub fn shared_on_postgres() -> Option<&'static TestServer> {
-    static SHARED: OnceLock<Option<TestServer>> = OnceLock::new();
     let start = || {
         let place = ledger::postgres()?;
-        Some(shared_in("http-postgres").on(place).pool_target(6).start())
+        let server = shared_in("http-postgres").on(place).pool_target(6).start();
+        stop_shared_at_exit();
+        Some(server)
     };
-    SHARED.get_or_init(start).as_ref()
+    ON_POSTGRES.get_or_init(start).as_ref()
+}
+
+/// Nobody drops what all tests share, and a PKCS#11 module that is called while the process ends crashes
+/// it. Handlers run in the opposite order of their registration, so this one runs before those of the
+/// module, which was loaded earlier.
+#[allow(
+    unsafe_code,
+    reason = "there is no other way to be called before the module's own end"
+)]
+fn stop_shared_at_exit() {
+    extern "C" fn stop() {
+        let servers = ON_SQLITE.get().into_iter();
+        let servers = servers.chain(ON_POSTGRES.get().and_then(Option::as_ref));
+        servers.for_each(|server| server.node().stop());
+    }
+    // SAFETY: `stop` has the type that is asked for and lives as long as the program.
+    let registered = unsafe { libc::atexit(stop) };
+    assert_eq!(registered, 0, "an exit handler could not be registered");
 }
 
 /// Nobody drops what all tests share, so it lies where the next run clears up.

@@ -20,7 +20,7 @@ pub const VERSION: &str = "2.2.2";
 
 impl From<Malformed> for Problem {
     fn from(malformed: Malformed) -> Self {
-        Self::bad(malformed.code, malformed.message)
+        Self::new(malformed.code, malformed.message)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod transactions;
 mod admin;
 mod clients;
 mod params;
+mod receipts;
 mod tss;
 
 use super::endpoint::Endpoint;
@@ -25,10 +26,11 @@ impl From<Malformed> for Problem {
 }
 
 /// Every endpoint of the dialect but `/auth`, by resource.
-pub(super) const ENDPOINTS: [&[Endpoint]; 5] = [
+pub(super) const ENDPOINTS: [&[Endpoint]; 6] = [
     tss::ENDPOINTS,
     admin::ENDPOINTS,
     clients::ENDPOINTS,
     transactions::ENDPOINTS,
+    receipts::ENDPOINTS,
     exports::ENDPOINTS,
 ];

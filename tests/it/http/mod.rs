@@ -9,6 +9,7 @@ mod golden;
 mod hostile;
 mod lists;
 mod metadata;
+mod receipts;
 mod restart;
 mod routes;
 mod transactions;

@@ -123,6 +123,7 @@ pub const SAMPLES: &[Sample] = &[
     },
     read("/api/v2/tss/{tss_id}/tx/{tx_id_or_number}"),
     read("/api/v2/tss/{tss_id}/tx/{tx_id_or_number}/log"),
+    read("/api/v2/tss/{tss_id}/tx/{tx_id_or_number}/receipt"),
     read("/api/v2/tss/{tss_id}/tx/{tx_id_or_number}/metadata"),
     write(
         "PATCH",

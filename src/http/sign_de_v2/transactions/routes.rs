@@ -78,7 +78,7 @@ fn answer(row: &TransactionRow, caller: &Caller) -> Answer {
 }
 
 /// The transaction at the revision the query names, or at its latest one.
-async fn find(
+pub(in crate::http::sign_de_v2) async fn find(
     desk: &Desk,
     caller: &Caller,
     request: &HttpRequest,

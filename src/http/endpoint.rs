@@ -1,7 +1,7 @@
 //! Every route of the server, in one table: what is registered is what is listed, so tests that walk
 //! the list miss none.
 
-use super::{auth, health, sign_de_v2};
+use super::{auth, health, openapi, sign_de_v2};
 use actix_web::http::Method;
 use actix_web::{Route, web};
 
@@ -33,7 +33,11 @@ impl Endpoint {
     }
 
     /// For everybody.
-    const fn open(method: Method, path: &'static str, handler: fn(Route) -> Route) -> Self {
+    pub(super) const fn open(
+        method: Method,
+        path: &'static str,
+        handler: fn(Route) -> Route,
+    ) -> Self {
         Self {
             method,
             path,
@@ -58,7 +62,9 @@ const AUTH: &[Endpoint] = &[Endpoint::open(Method::POST, "/auth", |route| {
 })];
 
 fn of_sign_de_v2() -> impl Iterator<Item = &'static Endpoint> {
-    let tables = [AUTH].into_iter().chain(sign_de_v2::ENDPOINTS);
+    let tables = [AUTH, openapi::ENDPOINTS]
+        .into_iter()
+        .chain(sign_de_v2::ENDPOINTS);
     tables.flatten()
 }
 

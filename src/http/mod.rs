@@ -9,6 +9,7 @@ mod body;
 mod door;
 mod endpoint;
 mod health;
+pub mod openapi;
 mod problem;
 mod problem_codes;
 mod server;

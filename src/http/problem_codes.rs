@@ -155,7 +155,7 @@ table! {
         "TSE-Kennung bereits vergeben";
     ClientConflict: CONFLICT, Some("E_CLIENT_CONFLICT"), No,
         "The client id or the serial number is in use.",
-        "Kennung oder Seriennummer der Kasse vergeben";
+        "Kennung der Kasse bereits vergeben";
     TxIllegalTypeChange: CONFLICT, Some("E_TX_ILLEGAL_TYPE_CHANGE"), AfterChange,
         "The transaction has another process type already.",
         "TSE-Transaktion: Vorgangsart geändert";

@@ -53,6 +53,9 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     )?;
     let served = actix_web::rt::System::new().block_on(serve(&node, listener));
     node.stop();
+    // Kept until the process is gone: threads that sign would otherwise close their sessions while the
+    // module's own end-of-process code runs, and SoftHSM then crashes now and again.
+    std::mem::forget(node);
     served.context("the HTTP server ended by itself")
 }
 

@@ -2,8 +2,8 @@
 
 use super::door::Desk;
 use super::problem::Problem;
+use super::problem_codes::ErrorCode;
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::StreamExt as _;
 use serde_json::Value;
@@ -82,12 +82,8 @@ async fn read(payload: &mut Payload, max: usize) -> Result<Vec<u8>, Problem> {
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Problem::invalid("body broke off"))?;
         if bytes.len() + chunk.len() > max {
-            return Err(Problem {
-                status: StatusCode::PAYLOAD_TOO_LARGE,
-                code: None,
-                message: "body is larger than 1 MB".to_owned(),
-                retry_after_s: None,
-            });
+            let message = "body is larger than 1 MB";
+            return Err(Problem::new(ErrorCode::BodyTooLarge, message));
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -2,7 +2,7 @@
 //! the list miss none.
 
 use super::problem::Problem;
-use super::{auth, health, sign_de_v2};
+use super::{auth, health, openapi, sign_de_v2};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
@@ -65,7 +65,11 @@ impl Endpoint {
     }
 
     /// For everybody.
-    const fn open(method: Method, path: &'static str, handler: fn(Route) -> Route) -> Self {
+    pub(super) const fn open(
+        method: Method,
+        path: &'static str,
+        handler: fn(Route) -> Route,
+    ) -> Self {
         Self {
             method,
             path,
@@ -91,7 +95,9 @@ const AUTH: &[Endpoint] = &[Endpoint::open(Method::POST, "/auth", |route| {
 })];
 
 fn of_sign_de_v2() -> impl Iterator<Item = &'static Endpoint> {
-    let tables = [AUTH].into_iter().chain(sign_de_v2::ENDPOINTS);
+    let tables = [AUTH, openapi::ENDPOINTS]
+        .into_iter()
+        .chain(sign_de_v2::ENDPOINTS);
     tables.flatten()
 }
 

@@ -8,6 +8,7 @@ use crate::http::body::JsonBody;
 use crate::http::door::Desk;
 use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::Problem;
+use crate::http::problem_codes::ErrorCode;
 use crate::ledger::LedgerError;
 use crate::sma::{Caller, Client, Command, MetadataTarget, Outcome};
 use crate::terms::{ClientId, ClientSerial, Environment, TssId};
@@ -94,7 +95,7 @@ fn serial(body: &Value) -> Result<ClientSerial, Problem> {
         }
     };
     ClientSerial::try_from(text.as_str())
-        .map_err(|error| Problem::bad("E_ILLEGAL_CLIENT_SERIAL", error.to_string()))
+        .map_err(|error| Problem::new(ErrorCode::IllegalClientSerial, error.to_string()))
 }
 
 async fn update(

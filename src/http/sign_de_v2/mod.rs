@@ -9,6 +9,7 @@ pub mod transactions;
 mod admin;
 mod clients;
 mod params;
+mod receipts;
 mod tss;
 
 use super::endpoint::Endpoint;
@@ -20,15 +21,16 @@ pub const VERSION: &str = "2.2.2";
 
 impl From<Malformed> for Problem {
     fn from(malformed: Malformed) -> Self {
-        Self::bad(malformed.code, malformed.message)
+        Self::new(malformed.code, malformed.message)
     }
 }
 
 /// Every endpoint of the dialect but `/auth`, by resource.
-pub(super) const ENDPOINTS: [&[Endpoint]; 5] = [
+pub(super) const ENDPOINTS: [&[Endpoint]; 6] = [
     tss::ENDPOINTS,
     admin::ENDPOINTS,
     clients::ENDPOINTS,
     transactions::ENDPOINTS,
+    receipts::ENDPOINTS,
     exports::ENDPOINTS,
 ];

@@ -3,6 +3,7 @@
 use super::query::{Malformed, Query};
 use crate::http::endpoint::Layer;
 use crate::http::problem::Problem;
+use crate::http::problem_codes::ErrorCode;
 use crate::sma::TransactionRef;
 use crate::terms::{ClientId, ExportId, TssId};
 use actix_web::HttpRequest;
@@ -24,7 +25,7 @@ fn id<T: FromStr>(
             let echo: String = text.chars().take(ECHO_LEN_MAX).collect();
             let len = text.len();
             let message = format!("can't parse {what} ID: invalid UUID length: {len} ({echo})");
-            Problem::bad("E_PARSER", message)
+            Problem::new(ErrorCode::Parser, message)
         }
     })
 }

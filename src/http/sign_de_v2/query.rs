@@ -3,15 +3,14 @@
 //! Taken: question marks too many in front (HTTP dialect 2.0.50), lists as `states=A&states=B`,
 //! `states[]=A` and `states[0]=A`, each with brackets written out or percent-encoded.
 
-/// Code of a request that does not have the form it must have.
-const FAILED_VALIDATION: &str = "E_FAILED_SCHEMA_VALIDATION";
+use crate::http::ErrorCode;
 
 /// The request does not have the form it must have: HTTP 400.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Malformed {
     /// Error code of the dialect.
-    pub code: &'static str,
+    pub code: ErrorCode,
     /// For the developer of the till: names the field, never its value.
     pub message: String,
 }
@@ -20,7 +19,7 @@ impl Malformed {
     /// `E_FAILED_SCHEMA_VALIDATION`: `place` is `params`, `querystring` or `body`.
     pub fn field(place: &str, field: &str, problem: &str) -> Self {
         Self {
-            code: FAILED_VALIDATION,
+            code: ErrorCode::FailedSchemaValidation,
             message: format!("{place}.{field} {problem}"),
         }
     }
@@ -28,7 +27,7 @@ impl Malformed {
     /// `E_FAILED_SCHEMA_VALIDATION` with this text, which names the field itself.
     pub fn text(message: &str) -> Self {
         Self {
-            code: FAILED_VALIDATION,
+            code: ErrorCode::FailedSchemaValidation,
             message: message.to_owned(),
         }
     }

@@ -3,6 +3,8 @@
 
 use super::ledger::{self, Place};
 use super::token::{self, PIN, TestClock, TestEntropy, TestToken};
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use siegel::app::{Node, NodeError};
@@ -252,6 +254,16 @@ impl TestServer {
     /// Its ledger.
     pub fn store(&self) -> Store {
         self.node().door().store
+    }
+
+    /// Changes what is kept in SQLite, past the store.
+    pub fn damage(&self, sql: &str) {
+        let path = self.folder.path().join("ledger.db");
+        let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        connection
+            .batch_execute("PRAGMA busy_timeout = 5000")
+            .unwrap();
+        connection.batch_execute(sql).unwrap();
     }
 
     /// Moves the clock forward.

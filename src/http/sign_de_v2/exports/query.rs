@@ -2,6 +2,7 @@
 //! into the body is not looked at, as in the live service.
 
 use super::super::query::{Malformed, Query};
+use crate::http::ErrorCode;
 use crate::terms::{ExportRequest, ExportRequestError};
 
 /// Reads the filters; other parameters are ignored.
@@ -21,7 +22,7 @@ pub fn export_request(query: &Query) -> Result<ExportRequest, Malformed> {
             Malformed::field("querystring", field, problem)
         }
         ExportRequestError::Mismatch(_) => Malformed {
-            code: "E_PARAMETER_MISMATCH",
+            code: ErrorCode::ParameterMismatch,
             message: error.to_string(),
         },
         // Only known names, each at most once, get here.

@@ -10,10 +10,11 @@ use crate::http::body::JsonBody;
 use crate::http::door::Desk;
 use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::Problem;
+use crate::http::problem_codes::ErrorCode;
 use crate::ledger::{ExportRow, ExportState, LedgerError, Store, TransactionLookup, TssRow};
 use crate::sma::{Caller, Metadata, TransactionRef, TssState};
 use crate::terms::{ExportId, ExportRequest, SeTime, TssId};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::Method;
 use actix_web::rt::task::spawn_blocking;
 use actix_web::{Error, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -78,8 +79,7 @@ fn require_exportable(row: &TssRow) -> Result<(), Problem> {
     match row.tss.state {
         TssState::Initialized | TssState::Disabled | TssState::Defective => Ok(()),
         TssState::Created | TssState::Uninitialized => Err(Problem::new(
-            StatusCode::CONFLICT,
-            "E_TSS_ILLEGAL_STATE_TO_PERFORM_EXPORT",
+            ErrorCode::IllegalStateForExport,
             "the TSS is not initialized",
         )),
     }
@@ -94,20 +94,24 @@ fn add(
     if let Some(problem) = unknown(store, tss.tss.id, &wish.request)? {
         return Ok(Err(problem));
     }
-    let duplicate = || Problem::bad("E_DUPLICATE_EXPORT", "the export id is already in use");
+    let duplicate = || {
+        Problem::new(
+            ErrorCode::DuplicateExport,
+            "the export id is already in use",
+        )
+    };
     if store.export(tss.tss.id, wish.id)?.is_some() {
         return Ok(Err(duplicate()));
     }
-    let conflict = |code, message| Problem::new(StatusCode::CONFLICT, code, message);
     let row = freeze(&tss.tss, store.chain(tss.tss.id)?, wish);
     let running = store.running_exports(row.tss)?;
     if running.iter().any(|other| other.filter == row.filter) {
         let message = "an export with the same filters is running";
-        return Ok(Err(conflict("E_EXPORT_DUPLICATE_RATE_LIMITED", message)));
+        return Ok(Err(Problem::new(ErrorCode::ExportRunning, message)));
     }
     if u32::try_from(running.len()).unwrap_or(u32::MAX) >= running_max {
-        return Ok(Err(conflict(
-            "E_TOO_MANY_EXPORTS",
+        return Ok(Err(Problem::new(
+            ErrorCode::TooManyExports,
             "too many exports are running",
         )));
     }
@@ -128,13 +132,16 @@ fn unknown(
     if let Some(client) = request.client()
         && store.client(tss, client)?.is_none()
     {
-        return Ok(Some(Problem::bad("E_CLIENT_NOT_FOUND", "Client not found")));
+        return Ok(Some(Problem::new(
+            ErrorCode::UnknownClient,
+            "Client not found",
+        )));
     }
     if let Some(number) = request.transaction() {
         let found = store.transaction(tss, TransactionRef::Number(number), None)?;
         if found == TransactionLookup::NoTransaction {
-            return Ok(Some(Problem::bad(
-                "E_TX_NOT_FOUND",
+            return Ok(Some(Problem::new(
+                ErrorCode::UnknownTransaction,
                 "Transaction not found",
             )));
         }
@@ -172,8 +179,12 @@ async fn cancel(
     let (tss, id, _) = find(&desk, &caller, &request).await?;
     let now = desk.door.clock.now();
     let cancelled = desk.ask(move |store| end(store, tss, id, now)).await?;
-    let cancelled = cancelled
-        .ok_or_else(|| Problem::bad("E_CANCEL_EXPORT", "the export is not running any more"))?;
+    let cancelled = cancelled.ok_or_else(|| {
+        Problem::new(
+            ErrorCode::CancelExport,
+            "the export is not running any more",
+        )
+    })?;
     Ok(HttpResponse::Ok().json(export(&cancelled, caller.environment)))
 }
 
@@ -214,9 +225,13 @@ async fn file(
     if expired {
         return Err(Problem::no_export());
     }
-    let archive = Archive::new(desk.door.store.clone(), row).map_err(|_| Problem {
-        retry_after_s: Some(NOT_COMPLETED_RETRY_S),
-        ..Problem::not_found("E_EXPORT_NOT_COMPLETED", "the export is not completed")
+    let archive = Archive::new(desk.door.store.clone(), row).map_err(|_| {
+        let message = "the export is not completed";
+        Problem::later(
+            ErrorCode::ExportNotCompleted,
+            message,
+            NOT_COMPLETED_RETRY_S,
+        )
     })?;
     Ok(HttpResponse::Ok()
         .content_type("application/x-tar")

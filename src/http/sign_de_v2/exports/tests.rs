@@ -79,7 +79,7 @@ fn a_failed_export_tells_why() {
 fn filters(query_string: &str) -> Result<String, (&'static str, String)> {
     export_request(&Query::parse(query_string).unwrap())
         .map(|request| request.to_string())
-        .map_err(|error| (error.code, error.message))
+        .map_err(|error| (error.code.text().unwrap(), error.message))
 }
 
 #[test]

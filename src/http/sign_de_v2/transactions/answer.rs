@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 /// The form of log times we sign (design decision 9).
-const TIME_FORMAT: LogTimeFormat = LogTimeFormat::UnixTime;
+pub(in crate::http::sign_de_v2) const TIME_FORMAT: LogTimeFormat = LogTimeFormat::UnixTime;
 
 /// What is stored cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +128,7 @@ fn log(step: &TransactionStep) -> Value {
 
 /// The receipt's code, or `None` where no code could be checked: raw processData that is no text, or
 /// a time beyond the year 9999. A code that cannot be checked is worse than none.
-fn qr_code(row: &TransactionRow) -> Option<QrCode> {
+pub(in crate::http::sign_de_v2) fn qr_code(row: &TransactionRow) -> Option<QrCode> {
     let step = &row.step;
     Some(QrCode {
         client_serial: step.client_serial.as_str().to_owned(),

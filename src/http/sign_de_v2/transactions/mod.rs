@@ -4,9 +4,10 @@ mod answer;
 mod body;
 mod routes;
 
+pub(super) use answer::{TIME_FORMAT, qr_code};
 pub use answer::{TransactionAnswerError, row_of, transaction};
 pub use body::{command, reference, revision};
-pub(super) use routes::ENDPOINTS;
+pub(super) use routes::{ENDPOINTS, find};
 
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,11 @@ use crate::http::body::JsonBody;
 use crate::http::door::Desk;
 use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::Problem;
+use crate::http::problem_codes::ErrorCode;
 use crate::ledger::{LedgerError, TransactionLookup, TransactionRow};
 use crate::sma::{Caller, Command, MetadataTarget, Outcome};
 use crate::terms::{ClientId, TssId};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
@@ -64,11 +65,8 @@ async fn sign(
 
 /// Here, and only here, an unknown client is 400 (HTTP dialect §6).
 fn at_signing(problem: Problem) -> Problem {
-    if problem.code == Problem::no_client().code {
-        return Problem {
-            status: StatusCode::BAD_REQUEST,
-            ..problem
-        };
+    if problem.code == ErrorCode::ClientNotFound {
+        return Problem::new(ErrorCode::UnknownClient, problem.message);
     }
     problem
 }
@@ -80,7 +78,7 @@ fn answer(row: &TransactionRow, caller: &Caller) -> Answer {
 }
 
 /// The transaction at the revision the query names, or at its latest one.
-async fn find(
+pub(in crate::http::sign_de_v2) async fn find(
     desk: &Desk,
     caller: &Caller,
     request: &HttpRequest,
@@ -95,8 +93,8 @@ async fn find(
     match found {
         TransactionLookup::Found(row) => Ok(*row),
         TransactionLookup::NoTransaction => Err(Problem::no_transaction()),
-        TransactionLookup::NoRevision => Err(Problem::bad(
-            "E_TX_REVISION_NOT_FOUND",
+        TransactionLookup::NoRevision => Err(Problem::new(
+            ErrorCode::TxRevisionNotFound,
             "the transaction has no such revision",
         )),
     }
@@ -119,8 +117,11 @@ async fn log(
     let row = find(&desk, &caller, &request).await?;
     let (tss, counter) = (row.tss, row.step.signature_counter);
     let message = desk.ask(move |store| store.message(tss, counter)).await?;
-    let message =
-        message.ok_or_else(|| Problem::not_found("E_LOG_NOT_FOUND", "Log message not found"))?;
+    // Every step has its message; nothing is ever deleted.
+    let message = message.ok_or_else(|| {
+        let text = format!("TSS {tss} has a step without its log message {counter}");
+        Problem::internal(&LedgerError::Damaged(text))
+    })?;
     Ok(HttpResponse::Ok()
         .content_type("application/octet-stream")
         .body(message.der))

@@ -7,7 +7,8 @@ use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
 use crate::http::endpoint::{Endpoint, Layer};
-use crate::http::problem::{NO_DEVICE, Problem};
+use crate::http::problem::Problem;
+use crate::http::problem_codes::ErrorCode;
 use crate::http::sign_de_v2::admin::{credential_digest, new_puk};
 use crate::ledger::LedgerError;
 use crate::sma::{Caller, Command, MetadataPatch, MetadataTarget, NewTss, Outcome, Rejection, Tss};
@@ -90,7 +91,7 @@ async fn assign(desk: &Desk, id: TssId, caller: Caller, new: NewTss) -> Result<T
         let assigned = submit(desk, id, caller, command).await;
         (desk.door.device_taken)();
         match assigned {
-            Err(problem) if problem.code == Some(NO_DEVICE) => sleep(DEVICE_PAUSE).await,
+            Err(problem) if problem.code == ErrorCode::NoDevice => sleep(DEVICE_PAUSE).await,
             assigned => return assigned,
         }
     }

@@ -13,6 +13,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -40,6 +41,10 @@ struct Synchronous {
     #[diesel(sql_type = BigInt)]
     synchronous: i64,
 }
+
+/// How often, and after which pauses, a database that is in use is tried again.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// Longest wait of a lane for the lane before it. Longer than any batch takes.
 const LANE_WAIT: Duration = Duration::from_secs(30);
@@ -109,7 +114,7 @@ pub(super) fn take_process_lock(path: &Path) -> Result<ProcessLock, LedgerError>
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
     let file = open_private(Path::new(&lock_path))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+    lock_patiently(&file).map_err(|error| {
         let path = path.display();
         LedgerError::Unsafe(if error == Errno::WOULDBLOCK {
             format!("the ledger {path} is in use by another process; SQLite serves one at a time")
@@ -119,6 +124,18 @@ pub(super) fn take_process_lock(path: &Path) -> Result<ProcessLock, LedgerError>
     })?;
     open_private(&path)?;
     Ok(ProcessLock { _file: file })
+}
+
+/// Tries for a moment: a server that is being replaced may not have ended, and a program that this
+/// process has just started holds its files until it has begun.
+fn lock_patiently(file: &File) -> Result<(), Errno> {
+    for _ in 0..LOCK_TRIES {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => thread::sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 /// The same path for the same file, whatever links lead to it, so that there is one lock for it.

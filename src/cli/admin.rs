@@ -97,11 +97,7 @@ pub(super) fn run(args: AdminArgs) -> anyhow::Result<()> {
         }
         What::ApiKey(ApiKeyWhat::List { organization }) => {
             for row in store.api_keys(organization)? {
-                let status = match row.status {
-                    ApiKeyStatus::Enabled => "enabled",
-                    ApiKeyStatus::Revoked => "revoked",
-                };
-                println!("{}  {}  {status}", row.key, row.environment);
+                println!("{}  {}  {}", row.key, row.environment, row.status.as_str());
             }
         }
         What::ApiKey(ApiKeyWhat::Revoke { key }) => {

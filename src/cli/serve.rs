@@ -84,7 +84,7 @@ async fn stop_signal() -> std::io::Result<()> {
 }
 
 /// PINs and keys of this process must not reach a disk.
-fn forbid_core_dumps() -> anyhow::Result<()> {
+pub(super) fn forbid_core_dumps() -> anyhow::Result<()> {
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),

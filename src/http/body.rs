@@ -13,9 +13,6 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A client has this long to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// A body of JSON, whatever its content type says. Nothing at all and PHP's `[]` are an empty object.
 pub(super) struct JsonBody(pub Value);
 
@@ -34,10 +31,21 @@ impl FromRequest for JsonBody {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let desk = request.app_data::<web::Data<Desk>>();
         let max = desk.map_or(0, |desk| desk.door.settings.body_len_max);
+        let transport = desk.map(|desk| desk.door.settings.transport);
+        let timeout_ms = transport.map_or(0, |transport| transport.body_timeout_ms);
         let mut payload = payload.take();
         Box::pin(async move {
-            let bytes = timeout(BODY_TIMEOUT, read(&mut payload, max)).await;
-            let bytes = bytes.map_err(|_| Problem::invalid("body did not come in time"))?;
+            let bytes = timeout(
+                Duration::from_millis(timeout_ms.into()),
+                read(&mut payload, max),
+            )
+            .await;
+            let bytes = bytes.map_err(|_| Problem {
+                status: StatusCode::REQUEST_TIMEOUT,
+                code: None,
+                message: "body did not come in time".to_owned(),
+                retry_after_s: None,
+            })?;
             parse(&bytes?).map(Self)
         })
     }

@@ -1,7 +1,7 @@
 //! Every route of the server, in one table: what is registered is what is listed, so tests that walk
 //! the list miss none.
 
-use super::{auth, health, sign_de_v2};
+use super::{auth, health, management_v0, sign_de_v2};
 use actix_web::http::Method;
 use actix_web::{Route, web};
 
@@ -57,6 +57,18 @@ const AUTH: &[Endpoint] = &[Endpoint::open(Method::POST, "/auth", |route| {
     route.to(auth::log_in)
 })];
 
+/// Where the Management API starts.
+const MANAGEMENT_V0: &str = "/api/v0";
+
+const AUTH_V0: &[Endpoint] = &[Endpoint::open(Method::POST, "/auth", |route| {
+    route.to(auth::log_in_v0)
+})];
+
+fn of_management_v0() -> impl Iterator<Item = &'static Endpoint> {
+    let tables = [AUTH_V0].into_iter().chain(management_v0::ENDPOINTS);
+    tables.flatten()
+}
+
 fn of_sign_de_v2() -> impl Iterator<Item = &'static Endpoint> {
     let tables = [AUTH].into_iter().chain(sign_de_v2::ENDPOINTS);
     tables.flatten()
@@ -69,7 +81,9 @@ pub fn endpoints() -> impl Iterator<Item = (String, &'static Endpoint)> {
         .map(|endpoint| (endpoint.path.to_owned(), endpoint));
     let dialect =
         of_sign_de_v2().map(|endpoint| (format!("{SIGN_DE_V2}{}", endpoint.path), endpoint));
-    health.chain(dialect)
+    let management =
+        of_management_v0().map(|endpoint| (format!("{MANAGEMENT_V0}{}", endpoint.path), endpoint));
+    health.chain(dialect).chain(management)
 }
 
 /// Registers every endpoint.
@@ -82,6 +96,11 @@ pub(super) fn register(config: &mut web::ServiceConfig) {
         scope = scope.route(endpoint.path, endpoint.route());
     }
     config.service(scope.default_service(web::to(super::server::no_route)));
+    let mut scope = web::scope(MANAGEMENT_V0);
+    for endpoint in of_management_v0() {
+        scope = scope.route(endpoint.path, endpoint.route());
+    }
+    config.service(scope.default_service(web::to(management_v0::unknown)));
 }
 
 impl Endpoint {

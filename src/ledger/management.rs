@@ -239,6 +239,18 @@ impl Store {
         rows.into_iter().map(KeyRecord::into_profile).collect()
     }
 
+    /// The API keys, of whatever organisation, that were made with this one and not revoked.
+    pub fn api_keys_made_by(&self, id: &str) -> Result<Vec<ApiKey>> {
+        let rows: Vec<ApiKeyRecord> = api_key::table
+            .filter(api_key::created_by.eq(id))
+            .filter(api_key::status.ne(ApiKeyStatus::Revoked.as_str()))
+            .order((api_key::time_creation, api_key::key))
+            .select(ApiKeyRecord::as_select())
+            .load(&mut self.connection()?)
+            .map_err(unavailable("read API keys"))?;
+        rows.into_iter().map(ApiKeyRecord::into_row).collect()
+    }
+
     /// Replaces status and metadata; `false` when they are no longer as in `before`. A key that was
     /// revoked stays so.
     pub fn change_api_key(&self, before: &ApiKeyProfile, after: &ApiKeyProfile) -> Result<bool> {

@@ -70,7 +70,12 @@ impl ApiKey {
     /// Its identifier where the key itself is not to be shown. It is computed from the key, so that
     /// every key has one.
     pub fn id(&self) -> Uuid {
-        let digest: [u8; 32] = Sha256::digest(self.key.as_bytes()).into();
+        Self::id_of(&self.key)
+    }
+
+    /// The identifier of the key with this text.
+    pub fn id_of(key: &str) -> Uuid {
+        let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         let mut bytes = [0; 16];
         for (byte, of_digest) in bytes.iter_mut().zip(digest) {
             *byte = of_digest;

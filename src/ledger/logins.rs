@@ -90,9 +90,9 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the failures of subjects whose last one was before `time`.
-    pub fn forget_login_failures(&self, before: SeTime) -> Result<()> {
-        let old = login_failure::time_last.lt(before.unix_seconds());
+    /// Removes the failures of subjects whose last one was then or earlier.
+    pub fn forget_login_failures(&self, until: SeTime) -> Result<()> {
+        let old = login_failure::time_last.le(until.unix_seconds());
         diesel::delete(login_failure::table.filter(old))
             .execute(&mut *self.writing()?)
             .map(drop)

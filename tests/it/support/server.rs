@@ -56,6 +56,8 @@ pub struct TestServerBuilder {
     /// `None` for SQLite in the folder.
     place: Option<Place>,
     pool_target: u32,
+    /// The server whose ledger it shares: that ledger's line in the configuration, sealing key, clock.
+    beside: Option<(String, Vec<u8>, Arc<StillClock>)>,
 }
 
 impl TestServerBuilder {
@@ -82,7 +84,13 @@ impl TestServerBuilder {
     pub fn start(self) -> TestServer {
         let folder = self.folder;
         let path = |name: &str| folder.path().join(name);
-        SealingKey::create_file(&path("seal.key"), &TestEntropy).unwrap();
+        match &self.beside {
+            None => drop(SealingKey::create_file(&path("seal.key"), &TestEntropy).unwrap()),
+            Some((_, key, _)) => {
+                fs::write(path("seal.key"), key).unwrap();
+                fs::set_permissions(path("seal.key"), Permissions::from_mode(0o600)).unwrap();
+            }
+        }
         let token = token::softhsm();
         fs::write(path("token.pin"), PIN).unwrap();
         fs::set_permissions(path("token.pin"), Permissions::from_mode(0o600)).unwrap();
@@ -90,6 +98,11 @@ impl TestServerBuilder {
             None | Some(StoreConfig::Sqlite { .. }) => "sqlite = \"ledger.db\"".to_owned(),
             Some(StoreConfig::Postgres { url, .. }) => format!("postgres = {url:?}"),
         };
+        let ledger = self
+            .beside
+            .as_ref()
+            .map_or(ledger, |beside| beside.0.clone());
+        let clock = self.beside.map_or_else(StillClock::new, |beside| beside.2);
         let text = format!(
             r#"
 [server]
@@ -120,7 +133,7 @@ pin_file = "token.pin"
         );
         fs::write(path("siegel.toml"), text).unwrap();
         let mut server = TestServer {
-            clock: StillClock::new(),
+            clock,
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             running: None,
             _place: self.place,
@@ -171,6 +184,21 @@ impl TestServer {
             sections: String::new(),
             place: None,
             pool_target: 3,
+            beside: None,
+        }
+    }
+
+    /// Another node with the same ledger on PostgreSQL, the same clock and a token of its own.
+    pub fn neighbour(&self) -> TestServerBuilder {
+        let place = self._place.as_ref().map(Place::config);
+        let Some(StoreConfig::Postgres { url, .. }) = place else {
+            panic!("only PostgreSQL serves two nodes");
+        };
+        let key = fs::read(self.folder.path().join("seal.key")).unwrap();
+        TestServerBuilder {
+            pool_target: 0,
+            beside: Some((format!("postgres = {url:?}"), key, Arc::clone(&self.clock))),
+            ..Self::builder()
         }
     }
 

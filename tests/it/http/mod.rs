@@ -2,7 +2,7 @@
 
 mod admin;
 mod auth;
-mod client;
+pub mod client;
 mod clients;
 mod exports;
 mod golden;

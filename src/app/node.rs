@@ -115,6 +115,10 @@ fn door_settings(config: &Config) -> DoorSettings {
         exports_running_max: config.export.running_max,
         body_len_max: BODY_LEN_MAX,
         workers: config.workers,
+        rates: config.protection.rates,
+        wrong_logins: config.protection.wrong_logins.clone(),
+        transport: config.protection.transport,
+        management: config.api.management,
         rules: config.rules.clone(),
     }
 }

@@ -176,6 +176,9 @@ pub enum Origin {
     Csp,
     /// `SMA` in v3, `SMAERS` in v2.
     Sma,
+    /// `centraloperator`: not a component, but what the requirements want as the origin of a call of the
+    /// operator (rule U-7).
+    CentralOperator,
 }
 
 impl Origin {
@@ -188,6 +191,7 @@ impl Origin {
             (Self::Csp, _) => "CSP",
             (Self::Sma, LogFormat::V2) => "SMAERS",
             (Self::Sma, LogFormat::V3) => "SMA",
+            (Self::CentralOperator, _) => "centraloperator",
         }
     }
 }

@@ -240,7 +240,7 @@ fn component_test(test: &ComponentTest, format: LogFormat) -> Vec<Field<'_>> {
 const fn v2_role(role: Option<Role>) -> u8 {
     match role {
         Some(Role::Admin) => 1,
-        Some(Role::Logger | Role::Unauthenticated) | None => 0,
+        Some(Role::Logger | Role::Unauthenticated | Role::CentralOperator) | None => 0,
     }
 }
 

@@ -92,7 +92,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// PINs and keys of this process must not reach a disk.
-fn forbid_core_dumps() -> anyhow::Result<()> {
+pub(super) fn forbid_core_dumps() -> anyhow::Result<()> {
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),

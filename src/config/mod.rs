@@ -4,6 +4,7 @@
 //! file is told in one sentence that says what to change. Relative paths start at the folder of the
 //! configuration file. Anything unsafe begins with `danger_`.
 
+mod protection;
 mod raw;
 
 use crate::csp::pkcs11::{TokenConfig, TokenConfigError};
@@ -11,6 +12,7 @@ use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
 use crate::terms::{Curve, Environment, LogFormat};
+pub use protection::ProtectionConfig;
 use raw::RawConfig;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Exports.
     pub export: ExportConfig,
+    /// What keeps the door from being asked too much.
+    pub protection: ProtectionConfig,
     /// Traces.
     pub log: LogConfig,
 }
@@ -57,6 +61,8 @@ pub struct ApiConfig {
     pub access_token_s: u32,
     /// Life of a refresh token, in seconds.
     pub refresh_token_s: u32,
+    /// Whether organisations and API keys can be managed through HTTP.
+    pub management: bool,
 }
 
 /// Settings of exports.

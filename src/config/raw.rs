@@ -1,5 +1,6 @@
 //! The file as it is written.
 
+use super::protection::RawProtection;
 use super::{ApiConfig, Config, ConfigError, ExportConfig, LogConfig, UNCERTIFIED_LIVE_SENTENCE};
 use crate::csp::pkcs11::{RawToken, TokenConfig};
 use crate::ledger::StoreConfig;
@@ -32,6 +33,8 @@ pub(super) struct RawConfig {
     api: RawApi,
     #[serde(default)]
     export: RawExport,
+    #[serde(default)]
+    protection: RawProtection,
     #[serde(default)]
     log: RawLog,
 }
@@ -90,6 +93,7 @@ struct RawApi {
     log_format: Option<String>,
     access_token_s: Option<u32>,
     refresh_token_s: Option<u32>,
+    management: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -129,6 +133,7 @@ impl RawConfig {
             lanes: self.lanes.check()?,
             api: self.api.check()?,
             export: self.export.check()?,
+            protection: self.protection.check()?,
             log: self.log.check()?,
         })
     }
@@ -282,6 +287,7 @@ impl RawApi {
                 .map_err(|_| value("api.log_format", "must be \"v2\" or \"v3\""))?,
             access_token_s,
             refresh_token_s,
+            management: self.management.unwrap_or(true),
         })
     }
 }
@@ -325,7 +331,7 @@ fn at_least_one(key: &'static str, wanted: Option<usize>) -> Result<Option<usize
     }
 }
 
-fn value(key: &'static str, problem: &str) -> ConfigError {
+pub(super) fn value(key: &'static str, problem: &str) -> ConfigError {
     ConfigError::Value {
         key,
         problem: problem.to_owned(),

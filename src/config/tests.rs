@@ -68,6 +68,22 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
             "lanes.hsm_timeout_ms must be",
         ),
         ("[export]\nexpiry_s = 0", "export needs"),
+        (
+            "[protection]\nconnections_max = 0",
+            "protection.connections_max must be",
+        ),
+        (
+            "[protection]\nheader_timeout_ms = 99",
+            "protection.header_timeout_ms must be",
+        ),
+        (
+            "[protection]\nbody_timeout_ms = 0",
+            "protection.body_timeout_ms must be",
+        ),
+        (
+            "[protection]\nclient_address_header = \"x: y\"",
+            "protection.client_address_header must be",
+        ),
         ("[log]\nformat = \"xml\"", "log.format must be"),
         ("[server]\nport = 1", "unknown field `port`"),
     ] {
@@ -118,7 +134,14 @@ fn a_line_that_is_not_understood_is_numbered_but_not_repeated() {
 const EXAMPLE: &str = include_str!("../../schema/siegel.example.toml");
 
 /// Keys of the example that cannot be used beside what it uses, and one whose default depends on the machine.
-const NOT_DEFAULTS: &[&str] = &["workers", "postgres", "serial", "slot", "pin_env"];
+const NOT_DEFAULTS: &[&str] = &[
+    "workers",
+    "postgres",
+    "serial",
+    "slot",
+    "pin_env",
+    "client_address_header",
+];
 
 /// The example with the keys in its comments made real, but for these.
 fn uncommented(but: &[&str]) -> String {

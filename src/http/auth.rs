@@ -2,9 +2,11 @@
 
 use super::body::JsonBody;
 use super::door::Desk;
+use super::limits::Counted;
 use super::problem::Problem;
+use super::throttle::{Attempt, address, refuse};
 use super::tokens::{TokenBearer, TokenType};
-use crate::ledger::{ApiKey, ApiKeyStatus, Session, Store};
+use crate::ledger::{ApiKey, ApiKeyStatus, LedgerError, Session, Store};
 use crate::sma::Caller;
 use crate::terms::{SeTime, SessionId};
 use actix_web::dev::Payload;
@@ -13,6 +15,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use subtle::ConstantTimeEq as _;
@@ -21,46 +24,108 @@ use subtle::ConstantTimeEq as _;
 const LIFE_LEFT_S_MIN: i64 = 60;
 
 const INVALID: &str = "Unauthorized";
+const INVALID_V0: &str = "Invalid credentials";
 
 /// `POST /auth`
-pub(super) async fn log_in(desk: web::Data<Desk>, body: JsonBody) -> Result<HttpResponse, Problem> {
+pub(super) async fn log_in(
+    desk: web::Data<Desk>,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Result<HttpResponse, Problem> {
+    let now = desk.door.clock.now();
+    let door = DoorOfLogin {
+        address: client_address(&desk, &request),
+        refusal: INVALID,
+    };
+    answer_login(&desk, &door, &body, now).await
+}
+
+/// `POST /auth` of the Management API, which words its refusal differently. There are no users, so
+/// whoever logs in by e-mail and password is refused.
+pub(super) async fn log_in_v0(
+    desk: web::Data<Desk>,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Result<HttpResponse, Problem> {
+    let now = desk.door.clock.now();
+    let door = DoorOfLogin {
+        address: client_address(&desk, &request),
+        refusal: INVALID_V0,
+    };
+    if body.get("email").is_some() && body.get("api_key").is_none() {
+        return Err(refuse(&desk, door.attempt(None), door.refusal, now).await);
+    }
+    answer_login(&desk, &door, &body, now).await
+}
+
+/// Where a login came in.
+struct DoorOfLogin {
+    address: Option<IpAddr>,
+    /// What a wrong one is told.
+    refusal: &'static str,
+}
+
+impl DoorOfLogin {
+    fn attempt(&self, key: Option<ApiKey>) -> Attempt {
+        Attempt {
+            address: self.address,
+            key,
+        }
+    }
+}
+
+fn client_address(desk: &Desk, request: &HttpRequest) -> Option<IpAddr> {
+    let header = desk.door.settings.wrong_logins.address_header.as_deref();
+    address(request, header)
+}
+
+async fn answer_login(
+    desk: &web::Data<Desk>,
+    door: &DoorOfLogin,
+    body: &JsonBody,
+    now: SeTime,
+) -> Result<HttpResponse, Problem> {
     // The dialect turns numbers into text where it wants text.
     let text = |name: &str| match body.get(name)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
-    let now = desk.door.clock.now();
     let (session, key) = match (text("api_key"), text("api_secret"), text("refresh_token")) {
-        (Some(key), Some(secret), _) => log_in_by_key(&desk, &key, &secret, now).await?,
-        (_, _, Some(token)) => refresh(&desk, &token, now).await?,
+        (Some(key), Some(secret), _) => log_in_by_key(desk, door, (&key, &secret), now).await?,
+        (_, _, Some(token)) => refresh(desk, door, &token, now).await?,
         (_, _, None) => {
             let message = "body should have required property 'api_key'";
             return Err(Problem::invalid(message));
         }
     };
-    let answer = answer(&desk, session, key, now).await?;
+    let answer = answer(desk, session, key, now).await?;
     Ok(HttpResponse::Ok().json(answer))
 }
 
 async fn log_in_by_key(
     desk: &web::Data<Desk>,
-    key: &str,
-    secret: &str,
+    door: &DoorOfLogin,
+    (key, secret): (&str, &str),
     now: SeTime,
 ) -> Result<(Session, ApiKey), Problem> {
-    let wanted = key.to_owned();
-    // No key has one of these, and some databases do not take them.
-    if wanted.contains(char::is_control) {
-        return Err(Problem::unauthorized(INVALID));
-    }
-    let row = desk.ask(move |store| store.api_key(&wanted)).await?;
+    // No key has a control character, and some databases do not take them.
+    let known = match key.contains(char::is_control) {
+        true => None,
+        false => {
+            let wanted = key.to_owned();
+            desk.ask(move |store| store.api_key(&wanted)).await?
+        }
+    };
     let given: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
-    let row = row.filter(|row| {
+    let is_right = |row: &ApiKey| {
         let matches: bool = row.secret_sha256.ct_eq(&given).into();
         matches && row.status == ApiKeyStatus::Enabled
-    });
-    let row = row.ok_or_else(|| Problem::unauthorized(INVALID))?;
+    };
+    let row = match known {
+        Some(row) if is_right(&row) => row,
+        known => return Err(refuse(desk, door.attempt(known), door.refusal, now).await),
+    };
     let own = desk.clone();
     let for_key = row.clone();
     let session = desk
@@ -81,9 +146,7 @@ async fn log_in_by_key(
                 return Ok(session);
             }
             store.forget_expired_sessions(now)?;
-            let session = own.new_session(&for_key.key, own.random_session(), now);
-            store.put_session(&session)?;
-            Ok(session)
+            own.new_session(&for_key.key, own.random_session(), now)
         })
         .await?;
     Ok((session, row))
@@ -91,6 +154,7 @@ async fn log_in_by_key(
 
 async fn refresh(
     desk: &web::Data<Desk>,
+    door: &DoorOfLogin,
     token: &str,
     now: SeTime,
 ) -> Result<(Session, ApiKey), Problem> {
@@ -106,7 +170,7 @@ async fn refresh(
             }
         })
         .await?;
-    found.ok_or_else(|| Problem::unauthorized(INVALID))
+    found.ok_or_else(|| Problem::unauthorized(door.refusal))
 }
 
 /// New tokens for a session that is not over. Every refresh token of it is taken until it expires:
@@ -116,7 +180,7 @@ fn renew(
     store: &Store,
     bearer: &TokenBearer,
     now: SeTime,
-) -> Result<Option<(Session, ApiKey)>, crate::ledger::LedgerError> {
+) -> Result<Option<(Session, ApiKey)>, LedgerError> {
     let known = store.session(bearer.caller.session)?;
     let Some(session) = known.filter(|session| session.api_key == bearer.api_key) else {
         return Ok(None);
@@ -125,8 +189,7 @@ fn renew(
     let Some(key) = key.filter(|key| key.status == ApiKeyStatus::Enabled) else {
         return Ok(None);
     };
-    let session = desk.new_session(&key.key, session.id, now);
-    store.put_session(&session)?;
+    let session = desk.new_session(&key.key, session.id, now)?;
     Ok(Some((session, key)))
 }
 
@@ -137,16 +200,24 @@ impl Desk {
         SessionId::new(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
-    fn new_session(&self, api_key: &str, id: SessionId, now: SeTime) -> Session {
+    /// Blocks.
+    fn new_session(
+        &self,
+        api_key: &str,
+        id: SessionId,
+        now: SeTime,
+    ) -> Result<Session, LedgerError> {
         let settings = &self.door.settings;
-        Session {
+        let unsigned = Session {
             id,
             api_key: api_key.to_owned(),
             time_issued: now,
             access_expires: now.plus_seconds(settings.access_token_s.into()),
             refresh_expires: now.plus_seconds(settings.refresh_token_s.into()),
-            secret_id: self.tokens.newest().to_owned(),
-        }
+            secret_id: String::new(),
+        };
+        let now_ms = self.door.clock.monotonic_ms();
+        self.tokens.issue(unsigned, now, now_ms)
     }
 }
 
@@ -167,7 +238,11 @@ async fn answer(
     });
     let (access_expires, refresh_expires) = (session.access_expires, session.refresh_expires);
     let pair = desk
-        .ask(move |_| Ok(own.tokens.pair(&session, &key)))
+        .ask(move |_| {
+            Ok(own
+                .tokens
+                .pair(&session, &key, own.door.clock.monotonic_ms()))
+        })
         .await??;
     Ok(json!({
         "access_token": pair.access,
@@ -188,17 +263,35 @@ impl FromRequest for Authorized {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let header = request.headers().get(AUTHORIZATION);
-        let token = header
-            .and_then(|value| value.to_str().ok())
-            .and_then(bearer_token)
-            .map(str::to_owned);
-        let desk = request.app_data::<web::Data<Desk>>().cloned();
-        Box::pin(async move {
-            let token = token.ok_or_else(|| Problem::unauthorized("no authorization token"))?;
-            let desk = desk.ok_or_else(Problem::no_route)?;
-            authorize(desk, token).await.map(Self)
-        })
+        let bearer = bearer(request);
+        Box::pin(async move { Ok(Self(bearer.await?.caller)) })
+    }
+}
+
+/// The same with the API key that logged in.
+pub(super) struct AuthorizedKey(pub TokenBearer);
+
+impl FromRequest for AuthorizedKey {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let bearer = bearer(request);
+        Box::pin(async move { bearer.await.map(Self) })
+    }
+}
+
+fn bearer(request: &HttpRequest) -> impl Future<Output = Result<TokenBearer, Problem>> + use<> {
+    let header = request.headers().get(AUTHORIZATION);
+    let token = header
+        .and_then(|value| value.to_str().ok())
+        .and_then(bearer_token)
+        .map(str::to_owned);
+    let desk = request.app_data::<web::Data<Desk>>().cloned();
+    async move {
+        let token = token.ok_or_else(|| Problem::unauthorized("no authorization token"))?;
+        let desk = desk.ok_or_else(Problem::no_route)?;
+        authorize(desk, token).await
     }
 }
 
@@ -209,10 +302,14 @@ fn bearer_token(header: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-async fn authorize(desk: web::Data<Desk>, token: String) -> Result<Caller, Problem> {
+async fn authorize(desk: web::Data<Desk>, token: String) -> Result<TokenBearer, Problem> {
     let (now, now_ms) = (desk.door.clock.now(), desk.door.clock.monotonic_ms());
     let own = desk.clone();
     let text = Arc::<str>::from(token);
+    if own.tokens.are_old(now_ms) {
+        let own = desk.clone();
+        desk.ask(move |_| own.tokens.renew(now_ms)).await?;
+    }
     if !own.tokens.knows_secret_of(&text) {
         let (own, text) = (desk.clone(), Arc::clone(&text));
         desk.ask(move |_| own.tokens.learn_secret_of(&text, now_ms))
@@ -228,9 +325,10 @@ async fn authorize(desk: web::Data<Desk>, token: String) -> Result<Caller, Probl
                 .await?
         }
     };
-    if works {
-        Ok(bearer.caller)
-    } else {
-        Err(Problem::unauthorized("the API key was revoked"))
+    if !works {
+        return Err(Problem::unauthorized("the API key was revoked"));
     }
+    let key = Counted::Key(bearer.api_key.clone());
+    desk.limits.count(key, now)?;
+    Ok(bearer)
 }

@@ -13,9 +13,6 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A client has this long to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// A body of JSON, whatever its content type says. Nothing at all and PHP's `[]` are an empty object.
 pub(super) struct JsonBody(pub Value);
 
@@ -32,15 +29,24 @@ impl FromRequest for JsonBody {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let desk = request.app_data::<web::Data<Desk>>();
-        let max = desk.map_or(0, |desk| desk.door.settings.body_len_max);
+        let (max, patience) = body_limits(request);
         let mut payload = payload.take();
         Box::pin(async move {
-            let bytes = timeout(BODY_TIMEOUT, read(&mut payload, max)).await;
-            let bytes = bytes.map_err(|_| Problem::invalid("body did not come in time"))?;
-            parse(&bytes?).map(Self)
+            let bytes = timeout(patience, read(&mut payload, max)).await;
+            let late = |_| Problem::new(ErrorCode::RequestTimeout, "body did not come in time");
+            parse(&bytes.map_err(late)??).map(Self)
         })
     }
+}
+
+/// Largest body in bytes, and how long it may take.
+pub(super) fn body_limits(request: &HttpRequest) -> (usize, Duration) {
+    let desk = request.app_data::<web::Data<Desk>>();
+    let settings = desk.map(|desk| &desk.door.settings);
+    settings.map_or((0, Duration::ZERO), |settings| {
+        let patience = Duration::from_millis(settings.transport.body_timeout_ms.into());
+        (settings.body_len_max, patience)
+    })
 }
 
 /// A body that is not looked at. It is read all the same: unread, it would end the connection, and
@@ -52,18 +58,17 @@ impl FromRequest for IgnoredBody {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let desk = request.app_data::<web::Data<Desk>>();
-        let max = desk.map_or(0, |desk| desk.door.settings.body_len_max);
+        let (max, patience) = body_limits(request);
         let mut payload = payload.take();
         Box::pin(async move {
-            pass_over(&mut payload, max).await;
+            pass_over(&mut payload, max, patience).await;
             Ok(Self)
         })
     }
 }
 
 /// Reads a body to its end; what does not come in time, or is too large, stays where it is.
-pub(super) async fn pass_over(payload: &mut Payload, max: usize) {
+pub(super) async fn pass_over(payload: &mut Payload, max: usize, patience: Duration) {
     let all = async {
         let mut len = 0;
         while let Some(Ok(chunk)) = payload.next().await {
@@ -74,7 +79,7 @@ pub(super) async fn pass_over(payload: &mut Payload, max: usize) {
         }
     };
     // Too late is as good as too large: the connection ends after the answer.
-    let _ = timeout(BODY_TIMEOUT, all).await;
+    let _ = timeout(patience, all).await;
 }
 
 async fn read(payload: &mut Payload, max: usize) -> Result<Vec<u8>, Problem> {

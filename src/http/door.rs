@@ -1,7 +1,9 @@
 //! What every handler works with, and the two ways out of the async world.
 
 use super::health::Health;
+use super::limits::{Limits, Rates};
 use super::problem::Problem;
+use super::throttle::WrongLogins;
 use super::tokens::Tokens;
 use crate::ledger::{LedgerError, SealingKey, Store, TssRow};
 use crate::signing::Submit;
@@ -26,8 +28,27 @@ pub struct DoorSettings {
     pub body_len_max: usize,
     /// HTTP worker threads; `None` for one per core.
     pub workers: Option<usize>,
+    /// How often something may be called.
+    pub rates: Rates,
+    /// How many wrong logins are taken.
+    pub wrong_logins: WrongLogins,
+    /// Connections and how they behave.
+    pub transport: Transport,
+    /// Whether organisations and API keys can be managed through HTTP.
+    pub management: bool,
     /// Limits of a TSS, which its answers name.
     pub rules: sma::Settings,
+}
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// Connections open at a time; more wait until one ends.
+    pub connections_max: usize,
+    /// A client has this long to send a header, in milliseconds.
+    pub header_timeout_ms: u32,
+    /// A client has this long to send a body, in milliseconds.
+    pub body_timeout_ms: u32,
 }
 
 /// Largest request body of the dialect, in bytes.
@@ -59,6 +80,7 @@ pub struct Desk {
     pub(super) door: Door,
     pub(super) tokens: Tokens,
     pub(super) health: Health,
+    pub(super) limits: Limits,
     /// Held while a login without a live session, or an export, is looked for and then made, so that
     /// two calls of this node at the same time do not both make one.
     pub(super) making: Mutex<()>,
@@ -69,11 +91,13 @@ pub struct Desk {
 impl Desk {
     pub(super) fn new(door: Door) -> Result<Self, LedgerError> {
         let tokens = Tokens::open(&door)?;
+        let limits = Limits::new(door.settings.rates);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             door,
             tokens,
             health: Health::default(),
+            limits,
             making: Mutex::default(),
             hashing: Arc::new(Semaphore::new(cores)),
         })

@@ -2,7 +2,7 @@
 //! the list miss none.
 
 use super::problem::Problem;
-use super::{auth, health, openapi, sign_de_v2};
+use super::{auth, health, management_v0, openapi, sign_de_v2};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
@@ -94,6 +94,18 @@ const AUTH: &[Endpoint] = &[Endpoint::open(Method::POST, "/auth", |route| {
     route.to(auth::log_in)
 })];
 
+/// Where the Management API starts.
+const MANAGEMENT_V0: &str = "/api/v0";
+
+const AUTH_V0: &[Endpoint] = &[Endpoint::open(Method::POST, "/auth", |route| {
+    route.to(auth::log_in_v0)
+})];
+
+fn of_management_v0() -> impl Iterator<Item = &'static Endpoint> {
+    let tables = [AUTH_V0].into_iter().chain(management_v0::ENDPOINTS);
+    tables.flatten()
+}
+
 fn of_sign_de_v2() -> impl Iterator<Item = &'static Endpoint> {
     let tables = [AUTH, openapi::ENDPOINTS]
         .into_iter()
@@ -108,7 +120,9 @@ pub fn endpoints() -> impl Iterator<Item = (String, &'static Endpoint)> {
         .map(|endpoint| (endpoint.path.to_owned(), endpoint));
     let dialect =
         of_sign_de_v2().map(|endpoint| (format!("{SIGN_DE_V2}{}", endpoint.path), endpoint));
-    health.chain(dialect)
+    let management =
+        of_management_v0().map(|endpoint| (format!("{MANAGEMENT_V0}{}", endpoint.path), endpoint));
+    health.chain(dialect).chain(management)
 }
 
 /// Registers every endpoint.
@@ -121,6 +135,11 @@ pub(super) fn register(config: &mut web::ServiceConfig) {
         scope = scope.route(endpoint.path, endpoint.route());
     }
     config.service(scope.default_service(web::to(super::server::no_route)));
+    let mut scope = web::scope(MANAGEMENT_V0);
+    for endpoint in of_management_v0() {
+        scope = scope.route(endpoint.path, endpoint.route());
+    }
+    config.service(scope.default_service(web::to(management_v0::unknown)));
 }
 
 impl Endpoint {

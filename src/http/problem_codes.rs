@@ -132,6 +132,18 @@ table! {
     ClientLimitReached: FORBIDDEN, Some("E_CLIENT_LIMIT_REACHED"), AfterChange,
         "Too many clients of the TSS are registered; deregister one or take another TSS.",
         "Zu viele Kassen an der TSE angemeldet";
+    AccessDenied: FORBIDDEN, Some("E_ACCESS_DENIED"), No,
+        "The key may not do this; the message says what it would need. Management API only.",
+        "Zugriff auf die Verwaltung der TSE verweigert";
+    OrganizationNotFound: NOT_FOUND, Some("E_ORGANIZATION_NOT_FOUND"), No,
+        "There is no such organisation for this caller. Management API only.",
+        "Organisation nicht gefunden";
+    ApiKeyNotFound: NOT_FOUND, Some("E_API_KEY_NOT_FOUND"), No,
+        "The organisation has no such API key. Management API only.",
+        "API-Schlüssel nicht gefunden";
+    NoManagementRoute: NOT_FOUND, None, No,
+        "The Management API has no such path, or is switched off.",
+        "Adresse der TSE-Verwaltung unbekannt";
     TssNotFound: NOT_FOUND, Some("E_TSS_NOT_FOUND"), No,
         "There is no such TSS for this caller.",
         "TSE nicht gefunden";
@@ -150,6 +162,9 @@ table! {
     NotFound: NOT_FOUND, Some("E_NOT_FOUND"), No,
         "There is no such path, or it does not know this method.",
         "Adresse der TSE unbekannt";
+    RequestTimeout: REQUEST_TIMEOUT, None, AfterChange,
+        "The body did not come in time.",
+        "Anfrage an TSE zu langsam übertragen";
     TssConflict: CONFLICT, Some("E_TSS_CONFLICT"), No,
         "The TSS id is in use. Your own TSS may be past CREATED: read it.",
         "TSE-Kennung bereits vergeben";
@@ -192,6 +207,9 @@ table! {
     PukDelayed: TOO_MANY_REQUESTS, Some("E_CHANGE_ADMIN_PIN_FAILED"), Later,
         "After wrong PUKs no PUK is looked at for a while.",
         "PUK der TSE vorübergehend gesperrt";
+    TooManyRequests: TOO_MANY_REQUESTS, None, Later,
+        "Too many calls, or too many wrong logins, in too short a time.",
+        "Zu viele Anfragen an TSE";
     Internal: INTERNAL_SERVER_ERROR, None, No,
         "A fault of the server or damaged data; its log has the cause. Sell on, and tell the operator.",
         "Interner Fehler der TSE";

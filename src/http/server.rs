@@ -1,6 +1,6 @@
 //! The HTTP server: what is around the routes.
 
-use super::body::pass_over;
+use super::body::{body_limits, pass_over};
 use super::door::{Desk, Door};
 use super::endpoint;
 use super::problem::Problem;
@@ -14,8 +14,6 @@ use actix_web::{App, Error, HttpMessage as _, HttpResponse, HttpServer, web};
 use std::net::TcpListener;
 use std::time::Duration;
 
-/// A client has this long to send its header.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// An idle connection is kept this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Open calls have this long to be answered when the server stops, in seconds.
@@ -32,10 +30,12 @@ const REQUEST_ID_LEN_MAX: usize = 128;
 /// # Errors
 /// When the ledger does not hand out its token secrets, or the listener cannot be used.
 pub fn serve(door: Door, listener: TcpListener) -> std::io::Result<Server> {
-    let workers = door.settings.workers;
+    let transport = door.settings.transport;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = door.settings.workers.unwrap_or(cores);
     let desk = Desk::new(door).map_err(std::io::Error::other)?;
     let desk = web::Data::new(desk);
-    let mut server = HttpServer::new(move || {
+    let server = HttpServer::new(move || {
         App::new()
             .app_data(desk.clone())
             .configure(endpoint::register)
@@ -45,13 +45,13 @@ pub fn serve(door: Door, listener: TcpListener) -> std::io::Result<Server> {
             .wrap(NormalizePath::new(TrailingSlash::Trim))
             .wrap(from_fn(label))
     })
-    .client_request_timeout(HEADER_TIMEOUT)
+    .client_request_timeout(Duration::from_millis(transport.header_timeout_ms.into()))
+    // Each worker has its share.
+    .max_connections((transport.connections_max / workers.max(1)).max(1))
+    .workers(workers)
     .keep_alive(KEEP_ALIVE)
     .shutdown_timeout(SHUTDOWN_S)
     .disable_signals();
-    if let Some(workers) = workers {
-        server = server.workers(workers);
-    }
     Ok(server.listen(listener)?.run())
 }
 
@@ -76,9 +76,8 @@ async fn without_body(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     if [Method::GET, Method::DELETE].contains(request.method()) {
-        let desk = request.app_data::<web::Data<Desk>>();
-        let max = desk.map_or(0, |desk| desk.door.settings.body_len_max);
-        pass_over(&mut request.take_payload(), max).await;
+        let (max, patience) = body_limits(request.request());
+        pass_over(&mut request.take_payload(), max, patience).await;
     }
     next.call(request).await
 }

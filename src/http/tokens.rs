@@ -3,13 +3,13 @@
 
 use super::door::Door;
 use super::problem::Problem;
-use crate::ledger::{ApiKey, ApiKeyStatus, LedgerError, Session, Store, TokenSecret};
+use crate::ledger::{ApiKey, ApiKeyStatus, LedgerError, SealingKey, Session, Store, TokenSecret};
 use crate::sma::Caller;
-use crate::terms::{Environment, OrganizationId, SeTime, SessionId};
+use crate::terms::{Entropy, Environment, OrganizationId, SeTime, SessionId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use zeroize::Zeroizing;
 
 /// How long a node believes what it read about an API key, in milliseconds: a revoked key stops within
@@ -24,6 +24,16 @@ const SECRET_LEN: usize = 32;
 /// Shortest time between two looks for new secrets, in milliseconds: anybody can send tokens with
 /// unknown ones.
 const LOOK_AGAIN_MS: u64 = 1000;
+
+/// How long the secrets are believed to be all there are, in milliseconds.
+const SECRETS_FRESH_MS: u64 = 1000;
+
+/// Age at which a secret begins to sign, in seconds. Until then every node has read it, so that none
+/// takes a token for garbled.
+const SETTLING_S: i64 = 5;
+
+/// How often a secret is chosen until one is still there.
+const ISSUE_TRIES: usize = 3;
 
 type Secret = Arc<Zeroizing<Vec<u8>>>;
 
@@ -57,12 +67,20 @@ pub(super) struct TokenPair {
 /// Signs and checks tokens.
 pub(super) struct Tokens {
     store: Store,
-    sealing: Arc<crate::ledger::SealingKey>,
-    secrets: RwLock<HashMap<String, Secret>>,
-    /// When the secrets were last read because of a token with an unknown one.
+    sealing: Arc<SealingKey>,
+    secrets: RwLock<Secrets>,
+    /// Held while the secrets are read; says when that was because of a token with an unknown one.
     looked_at_ms: Mutex<Option<u64>>,
-    newest: String,
     keys: Mutex<HashMap<String, KnownKey>>,
+}
+
+/// The secrets as they were read last.
+#[derive(Default)]
+struct Secrets {
+    /// Newest first.
+    stored: Vec<TokenSecret>,
+    opened: HashMap<String, Secret>,
+    read_at_ms: u64,
 }
 
 #[derive(Clone)]
@@ -75,40 +93,100 @@ impl Tokens {
     /// Loads the secrets of this ledger; makes the first one.
     pub fn open(door: &Door) -> Result<Self, LedgerError> {
         if door.store.token_secrets()?.is_empty() {
-            add_secret(door)?;
+            add_token_secret(
+                &door.store,
+                &door.sealing,
+                door.entropy.as_ref(),
+                door.clock.now(),
+            )?;
         }
-        let stored = door.store.token_secrets()?;
-        let newest = stored.first().map(|secret| secret.id.clone());
         let tokens = Self {
             store: door.store.clone(),
             sealing: Arc::clone(&door.sealing),
             secrets: RwLock::default(),
             looked_at_ms: Mutex::default(),
-            newest: newest.unwrap_or_default(),
             keys: Mutex::default(),
         };
-        tokens.load(stored)?;
+        tokens.load(door.clock.monotonic_ms())?;
         Ok(tokens)
     }
 
-    fn load(&self, stored: Vec<TokenSecret>) -> Result<(), LedgerError> {
+    fn load(&self, now_ms: u64) -> Result<(), LedgerError> {
+        let stored = self.store.token_secrets()?;
         let mut opened = HashMap::new();
-        for secret in stored {
+        for secret in &stored {
             let bytes = self.sealing.open(&context(&secret.id), &secret.sealed)?;
-            opened.insert(secret.id, Arc::new(bytes));
+            opened.insert(secret.id.clone(), Arc::new(bytes));
         }
-        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = opened;
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = Secrets {
+            stored,
+            opened,
+            read_at_ms: now_ms,
+        };
         Ok(())
     }
 
-    /// Id of the secret that signs new sessions.
-    pub fn newest(&self) -> &str {
-        &self.newest
+    /// Whether the secrets were read so long ago that there may be a new one.
+    pub fn are_old(&self, now_ms: u64) -> bool {
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        now_ms.saturating_sub(secrets.read_at_ms) >= SECRETS_FRESH_MS
+    }
+
+    /// Reads the secrets again when they are old, unless somebody else does so now. Blocks.
+    pub fn renew(&self, now_ms: u64) -> Result<(), LedgerError> {
+        let reading = match self.looked_at_ms.try_lock() {
+            Ok(reading) => reading,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        if self.are_old(now_ms) {
+            self.load(now_ms)?;
+        }
+        drop(reading);
+        Ok(())
+    }
+
+    /// The secret that signs what is issued now: the newest one that every node has had time to read.
+    fn active(&self, now: SeTime) -> Option<TokenSecret> {
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let known_to_all =
+            |secret: &&TokenSecret| secret.time_creation.plus_seconds(SETTLING_S) <= now;
+        let settled = secrets.stored.iter().find(known_to_all);
+        settled.or(secrets.stored.last()).cloned()
+    }
+
+    /// Signs a session: chooses the secret and sees to it that it is kept as long as its tokens live;
+    /// secrets whose last token has expired are forgotten. Blocks.
+    pub fn issue(
+        &self,
+        session: Session,
+        now: SeTime,
+        now_ms: u64,
+    ) -> Result<Session, LedgerError> {
+        self.renew(now_ms)?;
+        let until = session.refresh_expires.max(session.access_expires);
+        for _ in 0..ISSUE_TRIES {
+            if let Some(secret) = self.active(now)
+                && self.store.keep_token_secret(&secret.id, until)?
+            {
+                let session = Session {
+                    secret_id: secret.id.clone(),
+                    ..session.clone()
+                };
+                self.store.put_session(&session)?;
+                self.store.forget_old_token_secrets(&secret, now)?;
+                return Ok(session);
+            }
+            // Another node has forgotten it a moment ago.
+            self.load(now_ms)?;
+        }
+        let gone = "no secret for tokens is there".to_owned();
+        Err(LedgerError::Damaged(gone))
     }
 
     fn secret(&self, id: &str) -> Option<Secret> {
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
-        secrets.get(id).cloned()
+        secrets.opened.get(id).cloned()
     }
 
     /// Whether the secret that a token names is known. Never blocks.
@@ -129,15 +207,15 @@ impl Tokens {
             return Ok(());
         }
         *looked_at_ms = Some(now_ms);
-        self.load(self.store.token_secrets()?)
+        self.load(now_ms)
     }
 
     /// The tokens of a session; always the same for the same session. Blocks.
-    pub fn pair(&self, session: &Session, key: &ApiKey) -> Result<TokenPair, Problem> {
+    pub fn pair(&self, session: &Session, key: &ApiKey, now_ms: u64) -> Result<TokenPair, Problem> {
         let mut secret = self.secret(&session.secret_id);
         if secret.is_none() {
             // Another node has made it.
-            self.load(self.store.token_secrets()?)?;
+            self.load(now_ms)?;
             secret = self.secret(&session.secret_id);
         }
         let secret = secret.ok_or_else(|| {
@@ -221,6 +299,13 @@ pub(super) struct TokenBearer {
     pub api_key: String,
 }
 
+impl TokenBearer {
+    /// Id of the API key, for whoever must not see the key.
+    pub fn key_id(&self) -> String {
+        ApiKey::id_of(&self.api_key).to_string()
+    }
+}
+
 impl Claims {
     fn bearer(self) -> Option<TokenBearer> {
         let organization: OrganizationId = self.organization_id.parse().ok()?;
@@ -246,18 +331,38 @@ fn context(id: &str) -> String {
     format!("token secret {id}")
 }
 
-fn add_secret(door: &Door) -> Result<(), LedgerError> {
+/// Whether this key opens a secret.
+///
+/// # Errors
+/// [`LedgerError::Damaged`] when it does not.
+pub fn check_token_secret(sealing: &SealingKey, secret: &TokenSecret) -> Result<(), LedgerError> {
+    sealing.open(&context(&secret.id), &secret.sealed).map(drop)
+}
+
+/// Adds a secret, which signs all tokens that are issued from a few seconds later on. Tokens that are out
+/// stay good. Returns its id.
+///
+/// # Errors
+/// [`LedgerError`] when the ledger does not take it.
+pub fn add_token_secret(
+    store: &Store,
+    sealing: &SealingKey,
+    entropy: &dyn Entropy,
+    now: SeTime,
+) -> Result<String, LedgerError> {
     let mut id = [0; 8];
-    door.entropy.fill(&mut id);
+    entropy.fill(&mut id);
     let id = hex::encode(id);
     let mut secret = Zeroizing::new([0; SECRET_LEN]);
-    door.entropy.fill(secret.as_mut_slice());
-    let sealed = door
-        .sealing
-        .seal(&context(&id), secret.as_slice(), door.entropy.as_ref())?;
-    door.store.add_token_secret(&TokenSecret {
-        id,
+    entropy.fill(secret.as_mut_slice());
+    let sealed = sealing.seal(&context(&id), secret.as_slice(), entropy)?;
+    // The newest one by its time, even within one second.
+    let newest = store.token_secrets()?.into_iter().next();
+    let after = newest.map(|newest| newest.time_creation.plus_seconds(1));
+    store.add_token_secret(&TokenSecret {
+        id: id.clone(),
         sealed,
-        time_creation: door.clock.now(),
-    })
+        time_creation: after.map_or(now, |after| after.max(now)),
+    })?;
+    Ok(id)
 }

@@ -3,7 +3,7 @@
 use super::connection::{exists_or, is_unique_violation, unavailable};
 use super::store::Store;
 use super::tables::{api_key, login_session, organization, token_secret};
-use super::values::{damaged, fixed, parse, time};
+use super::values::{fixed, named, parse, time};
 use super::{ApiKey, ApiKeyStatus, LedgerError, OrganizationRow, Session, TokenSecret};
 use crate::terms::{OrganizationId, SeTime, SessionId};
 use diesel::prelude::*;
@@ -30,7 +30,7 @@ impl OrganizationRecord {
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = api_key)]
-struct ApiKeyRecord {
+pub(super) struct ApiKeyRecord {
     key: String,
     organization_id: String,
     environment: String,
@@ -40,24 +40,34 @@ struct ApiKeyRecord {
     time_creation: i64,
 }
 
-const fn status_name(status: ApiKeyStatus) -> &'static str {
-    match status {
-        ApiKeyStatus::Enabled => "enabled",
-        ApiKeyStatus::Revoked => "revoked",
+impl From<&ApiKey> for ApiKeyRecord {
+    fn from(key: &ApiKey) -> Self {
+        Self {
+            key: key.key.clone(),
+            organization_id: key.organization.to_string(),
+            environment: key.environment.as_str().to_owned(),
+            name: key.name.clone(),
+            secret_sha256: key.secret_sha256.to_vec(),
+            status: key.status.as_str().to_owned(),
+            time_creation: key.time_creation.unix_seconds(),
+        }
     }
 }
 
 impl ApiKeyRecord {
-    fn into_row(self) -> Result<ApiKey> {
-        let status = [ApiKeyStatus::Enabled, ApiKeyStatus::Revoked]
-            .into_iter()
-            .find(|status| status_name(*status) == self.status);
+    pub(super) fn into_row(self) -> Result<ApiKey> {
+        let status = named(
+            "api_key.status",
+            &ApiKeyStatus::ALL,
+            ApiKeyStatus::as_str,
+            &self.status,
+        )?;
         Ok(ApiKey {
             organization: parse("api_key.organization_id", &self.organization_id)?,
             environment: parse("api_key.environment", &self.environment)?,
             name: self.name,
             secret_sha256: fixed("api_key.secret_sha256", &self.secret_sha256)?,
-            status: status.ok_or_else(|| damaged("api_key.status"))?,
+            status,
             time_creation: time("api_key.time_creation", self.time_creation)?,
             key: self.key,
         })
@@ -149,17 +159,8 @@ impl Store {
 
     /// Adds an API key; [`LedgerError::Exists`] when its text is in use.
     pub fn add_api_key(&self, key: &ApiKey) -> Result<()> {
-        let record = ApiKeyRecord {
-            key: key.key.clone(),
-            organization_id: key.organization.to_string(),
-            environment: key.environment.as_str().to_owned(),
-            name: key.name.clone(),
-            secret_sha256: key.secret_sha256.to_vec(),
-            status: status_name(key.status).to_owned(),
-            time_creation: key.time_creation.unix_seconds(),
-        };
         diesel::insert_into(api_key::table)
-            .values(record)
+            .values(ApiKeyRecord::from(key))
             .execute(&mut *self.writing()?)
             .map(drop)
             .map_err(exists_or("the API key", "add an API key"))
@@ -191,7 +192,7 @@ impl Store {
     /// Changes the status of an API key; `false` when there is none.
     pub fn set_api_key_status(&self, key: &str, status: ApiKeyStatus) -> Result<bool> {
         diesel::update(api_key::table.find(key))
-            .set(api_key::status.eq(status_name(status)))
+            .set(api_key::status.eq(status.as_str()))
             .execute(&mut *self.writing()?)
             .map(|changed| changed == 1)
             .map_err(unavailable("change an API key"))

@@ -14,6 +14,8 @@ mod exports;
 pub mod lane;
 mod lane_connection;
 mod loading;
+mod logins;
+mod management;
 mod postgres;
 mod reading;
 mod records;
@@ -28,6 +30,8 @@ pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
 };
+pub use logins::LoginFailures;
+pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,

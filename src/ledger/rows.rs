@@ -7,7 +7,9 @@ use crate::terms::{
     ClientId, ClientSerial, Environment, ExportId, OrganizationId, SeTime, SerialNumber, SessionId,
     SignatureAlgorithm, SignatureCounter, TransactionNumber, TssId,
 };
+use sha2::{Digest as _, Sha256};
 use std::ops::RangeInclusive;
+use uuid::Uuid;
 
 /// An owner of TSSs and API keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +27,24 @@ pub struct OrganizationRow {
 pub enum ApiKeyStatus {
     /// It may.
     Enabled,
-    /// It may not, and its tokens are refused.
+    /// It may not for now, and its tokens are refused.
+    Disabled,
+    /// The same for good.
     Revoked,
+}
+
+impl ApiKeyStatus {
+    /// Every status there is.
+    pub const ALL: [Self; 3] = [Self::Enabled, Self::Disabled, Self::Revoked];
+
+    /// As written on the wire and in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Revoked => "revoked",
+        }
+    }
 }
 
 /// An API key; the secret is known by its SHA-256 only (it is long and random, so no slow hash).
@@ -46,6 +64,24 @@ pub struct ApiKey {
     pub status: ApiKeyStatus,
     /// When it was made.
     pub time_creation: SeTime,
+}
+
+impl ApiKey {
+    /// Its identifier where the key itself is not to be shown. It is computed from the key, so that
+    /// every key has one.
+    pub fn id(&self) -> Uuid {
+        Self::id_of(&self.key)
+    }
+
+    /// The identifier of the key with this text.
+    pub fn id_of(key: &str) -> Uuid {
+        let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        let mut bytes = [0; 16];
+        for (byte, of_digest) in bytes.iter_mut().zip(digest) {
+            *byte = of_digest;
+        }
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
 }
 
 /// One login of an API key. The tokens themselves are not stored: they are signed anew, byte by byte

@@ -12,6 +12,10 @@ diesel::table! {
         id -> Text,
         name -> Text,
         time_creation -> BigInt,
+        managed_by -> Nullable<Text>,
+        created_by -> Nullable<Text>,
+        details -> Text,
+        metadata -> Text,
     }
 }
 
@@ -24,6 +28,9 @@ diesel::table! {
         secret_sha256 -> Binary,
         status -> Text,
         time_creation -> BigInt,
+        managed_by -> Nullable<Text>,
+        created_by -> Nullable<Text>,
+        metadata -> Text,
     }
 }
 
@@ -32,6 +39,15 @@ diesel::table! {
         id -> Text,
         sealed -> Binary,
         time_creation -> BigInt,
+        used_until -> BigInt,
+    }
+}
+
+diesel::table! {
+    login_failure (subject) {
+        subject -> Text,
+        failures -> BigInt,
+        time_last -> BigInt,
     }
 }
 

@@ -42,6 +42,9 @@ pub enum Command {
         /// Merged.
         metadata: MetadataPatch,
     },
+    /// `disableSecureElement` by the operator of the installation, without PIN or log-in. No interface
+    /// of a till leads here.
+    DisableCentrally,
     /// Ends the TSS because of a fault that only a person could judge. Nothing is signed.
     DeclareDefective,
     /// `unblockPin` of the admin: sets a new PIN by PUK.
@@ -107,6 +110,7 @@ impl Command {
             | Self::TakeOver { .. }
             | Self::Initialize { .. }
             | Self::DisableSecureElement { .. }
+            | Self::DisableCentrally
             | Self::DeclareDefective
             | Self::UnblockPin { .. }
             | Self::AuthenticateUser { .. }
@@ -203,6 +207,7 @@ impl Needs {
             Command::TakeOver { .. }
             | Command::Initialize { .. }
             | Command::DisableSecureElement { .. }
+            | Command::DisableCentrally
             | Command::DeclareDefective
             | Command::UnblockPin { .. }
             | Command::AuthenticateUser { .. }

@@ -64,6 +64,7 @@ fn decide_function(slice: &Slice, context: &Context<'_>, command: &Command) -> D
         Command::DisableSecureElement { metadata } => {
             lifecycle::disable_secure_element(tss, context, metadata)
         }
+        Command::DisableCentrally => lifecycle::disable_centrally(tss, context),
         Command::DeclareDefective => lifecycle::declare_defective(tss),
         Command::UnblockPin { puk, new_pin } => users::unblock_pin(tss, context, *puk, *new_pin),
         Command::AuthenticateUser { pin } => users::authenticate_user(tss, context, *pin),
@@ -115,6 +116,7 @@ fn after_expiry(slice: &Slice, command: &Command, steps: &[Step], now: SeTime) -
         Command::Assign(_)
         | Command::TakeOver { .. }
         | Command::DisableSecureElement { .. }
+        | Command::DisableCentrally
         | Command::DeclareDefective
         | Command::UnblockPin { .. }
         | Command::AuthenticateUser { .. }

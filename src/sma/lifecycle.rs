@@ -185,20 +185,45 @@ pub(super) fn disable_secure_element(
     match tss.state {
         TssState::Uninitialized | TssState::Initialized => {
             require_admin(tss, context)?;
-            let changes = vec![
-                Change::State(TssState::Disabled),
-                Change::Session(None::<SessionId>),
-                Change::TssMetadata(tss.metadata.merged(metadata)?),
-            ];
-            let event = SystemEvent::DisableSecureElement {
-                time_of_deactivation: context.now,
-            };
-            Ok((vec![by_admin(event, changes)], Ok(Answer::Tss)))
+            let mut changes = disabled();
+            changes.push(Change::TssMetadata(tss.metadata.merged(metadata)?));
+            Ok((vec![by_admin(disabling(context), changes)], Ok(Answer::Tss)))
         }
         TssState::Disabled => unchanged(tss, metadata),
         TssState::Created => illegal(tss, TssState::Disabled),
         TssState::Defective => Err(Rejection::TssDefective),
     }
+}
+
+/// The same by the operator, who is both origin and user of the message (rule U-7).
+pub(super) fn disable_centrally(tss: &Tss, context: &Context<'_>) -> Decision {
+    match tss.state {
+        TssState::Uninitialized | TssState::Initialized => {
+            let step = Step::signed(
+                disabling(context),
+                Origin::CentralOperator,
+                Some(Role::CentralOperator),
+                disabled(),
+            );
+            Ok((vec![step], Ok(Answer::Tss)))
+        }
+        TssState::Disabled => Ok((Vec::new(), Ok(Answer::Tss))),
+        TssState::Created => illegal(tss, TssState::Disabled),
+        TssState::Defective => Err(Rejection::TssDefective),
+    }
+}
+
+const fn disabling(context: &Context<'_>) -> SystemEvent {
+    SystemEvent::DisableSecureElement {
+        time_of_deactivation: context.now,
+    }
+}
+
+fn disabled() -> Vec<Change> {
+    vec![
+        Change::State(TssState::Disabled),
+        Change::Session(None::<SessionId>),
+    ]
 }
 
 /// → DEFECTIVE, from anywhere. What broke cannot be trusted to sign a farewell.

@@ -12,6 +12,8 @@ pub enum Role {
     Logger,
     /// The administrator of the TSS.
     Admin,
+    /// The operator of the installation, who acts beside the interface and cannot log in (rule U-7).
+    CentralOperator,
 }
 
 impl Role {
@@ -21,6 +23,7 @@ impl Role {
             Self::Unauthenticated => "unauthenticated",
             Self::Logger => "logger",
             Self::Admin => "admin",
+            Self::CentralOperator => "centraloperator",
         }
     }
 }

@@ -1,6 +1,12 @@
 //! `siegel init` and `siegel admin` through the built binary.
 
-use crate::support::installation::{Installation, siegel, succeed};
+use crate::http::client::{Api, new_id, wait_for};
+use crate::support::installation::{Installation, read_json, siegel, succeed};
+use serde_json::{Value, json};
+use siegel::terms::OrganizationId;
+use siegel::verify::{Settings, verify_archive};
+use std::io::Cursor;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
@@ -120,4 +126,141 @@ fn a_wrong_pin_stops_the_start_and_says_which_token() {
     assert!(told.contains("the token main cannot be used"), "{told}");
     assert!(told.contains("refused the PIN"), "{told}");
     assert!(!told.contains("0000000000"), "{told}");
+}
+
+/// The one JSON document that a command prints.
+fn json_of(command: &mut Command) -> Value {
+    serde_json::from_str(&printed(command)).unwrap()
+}
+
+#[test]
+fn with_json_every_command_prints_one_document() {
+    let installation = Installation::new();
+    let ask = |arguments: &[&str]| {
+        let arguments = [arguments, &["--json"]].concat();
+        json_of(&mut admin(&installation, &arguments))
+    };
+    let shop = ask(&["organization", "create", "Corner shop"]);
+    let id = shop["id"].as_str().unwrap();
+    assert_eq!(shop["name"], "Corner shop");
+    assert_eq!(ask(&["organization", "list"]), json!([shop]));
+    let made = ask(&["api-key", "create", id, "till-1", "--environment", "LIVE"]);
+    let key = made["api_key"].as_str().unwrap();
+    assert!(key.starts_with("live_") && made["api_secret"].is_string());
+    let listed = |status: &str| json!([{"api_key": key, "name": "till-1", "environment": "LIVE", "status": status}]);
+    assert_eq!(ask(&["api-key", "list", id]), listed("enabled"));
+    let revoked = ask(&["api-key", "revoke", key]);
+    assert_eq!(
+        revoked,
+        json!({"api_key": key, "status": "revoked", "made_with_it": []})
+    );
+    assert_eq!(ask(&["api-key", "list", id]), listed("revoked"));
+    assert_eq!(ask(&["tss", "list"]), json!([]));
+    // The first secret is made by the server, or by this.
+    let secret = ask(&["rotate-token-secret"]);
+    assert_ne!(ask(&["rotate-token-secret"]), secret);
+}
+
+#[test]
+fn a_key_that_does_not_open_the_secrets_makes_no_new_one() {
+    let installation = Installation::new();
+    printed(&mut admin(&installation, &["rotate-token-secret"]));
+    let file = installation.path("seal.key");
+    std::fs::write(&file, "00".repeat(32)).unwrap();
+    let output = admin(&installation, &["rotate-token-secret"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.contains("does not open with this sealing key"),
+        "{told}"
+    );
+}
+
+#[test]
+fn an_operator_disables_a_tss_with_a_signed_message_and_only_while_the_server_is_down() {
+    for format in ["v2", "v3"] {
+        let mut installation = Installation::new();
+        let file = installation.path("siegel.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}\n[api]\nlog_format = {format:?}\n")).unwrap();
+        installation.write_credentials("http://127.0.0.1/api/v2");
+        let address = installation.start();
+        installation.point_credentials_to(address);
+        installation.play();
+        let refused = |arguments: &[&str]| {
+            let output = admin(&installation, arguments).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+            String::from_utf8(output.stderr).unwrap()
+        };
+        let told = refused(&["tss", "list"]);
+        assert!(told.contains("in use by another process"), "{told}");
+        let nobody = "00000000-0000-4000-8000-000000000000";
+        let told = refused(&["tss", "disable", nobody, "--for-good"]);
+        assert!(told.contains("in use by another process"), "{told}");
+        assert!(installation.stop());
+
+        let list = || json_of(&mut admin(&installation, &["tss", "list", "--json"]))[0].clone();
+        let before = list();
+        let id = before["id"].as_str().unwrap();
+        assert_eq!(before["state"], "INITIALIZED");
+        let counter = |tss: &Value| tss["signature_counter"].as_u64().unwrap();
+        let line = printed(&mut admin(&installation, &["tss", "list"]));
+        assert!(line.starts_with(&format!("{id}  ")), "{line}");
+
+        let refused = |arguments: &[&str]| {
+            let output = admin(&installation, arguments).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+            String::from_utf8(output.stderr).unwrap()
+        };
+        let told = refused(&["tss", "disable", id]);
+        assert!(told.contains("--for-good"), "{told}");
+        let told = refused(&["tss", "disable", nobody, "--for-good"]);
+        assert!(told.contains("there is no such TSS"), "{told}");
+        assert_eq!(list(), before);
+
+        let disable = ["tss", "disable", id, "--for-good"];
+        let told = printed(&mut admin(&installation, &disable));
+        assert_eq!(told, format!("{id} is disabled\n"));
+        let after = list();
+        assert_eq!(after["state"], "DISABLED");
+        assert_eq!(counter(&after), counter(&before) + 1);
+        // Again: nothing is signed.
+        let told = printed(&mut admin(&installation, &disable));
+        assert_eq!(told, format!("{id} was disabled already\n"));
+        assert_eq!(list(), after);
+        the_export_names_the_operator(&mut installation, id, format);
+    }
+}
+
+/// What an auditor gets of a TSS that the operator has disabled.
+fn the_export_names_the_operator(installation: &mut Installation, tss: &str, format: &str) {
+    let address = installation.start();
+    let credentials = read_json(&installation.path("demo/credentials.json"));
+    let body = json!({
+        "api_key": credentials["api_key"],
+        "api_secret": credentials["api_secret"],
+    });
+    let nobody = Api {
+        address,
+        organization: OrganizationId::new(uuid::Uuid::nil()),
+        token: None,
+    };
+    let login = nobody.post("/auth", &body).ok();
+    let api = nobody.with_token(login["access_token"].as_str());
+    let path = format!("/tss/{tss}/export/{}", new_id());
+    api.put(&path, &json!({})).ok();
+    wait_for("the export", || {
+        (api.get(&path).ok()["state"] == "COMPLETED").then_some(())
+    });
+    let archive = api.get(&format!("{path}/file")).bytes;
+    let settings = Settings::new(NonZeroUsize::MIN);
+    let report = verify_archive(Cursor::new(&archive), &settings).unwrap();
+    assert_eq!(report.findings, []);
+    let operator = b"centraloperator";
+    let named = archive.windows(operator.len()).filter(|at| at == operator);
+    // Version 2 has room for neither origin nor user.
+    assert_eq!(named.count(), if format == "v3" { 2 } else { 0 });
+    assert!(installation.stop());
 }

@@ -58,7 +58,7 @@ pub(super) fn run(args: &CredentialsArgs) -> anyhow::Result<()> {
             let made = create_api_key(&store, organization.id, "demo", Environment::Test)?;
             Credentials {
                 base_url,
-                api_key: made.key,
+                api_key: made.row.key,
                 api_secret: made.secret,
             }
         }

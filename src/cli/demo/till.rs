@@ -2,8 +2,8 @@
 
 use super::api::{Api, text};
 use crate::app::SystemEntropy;
-use crate::cli::admin::random_uuid;
 use crate::cli::files::write_private;
+use crate::http::management_v0::random_uuid;
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -127,7 +127,10 @@ pub fn list(kind: &str, data: Vec<Value>, environment: Environment) -> Value {
 
 /// Page of a list that can be sorted by these columns; the first one is the default. Tills may send
 /// `show_deleted`, too; it changes nothing, because nothing is ever deleted.
-fn page(query: &Query, columns: &'static [&'static str]) -> Result<Page, Malformed> {
+pub(in crate::http) fn page(
+    query: &Query,
+    columns: &'static [&'static str],
+) -> Result<Page, Malformed> {
     let limit = query.integer("limit", 1, LIMIT_MAX.into())?;
     let offset = query.integer("offset", 0, OFFSET_MAX)?;
     let order = match query.one("order")? {

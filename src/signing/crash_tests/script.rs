@@ -180,6 +180,7 @@ pub fn facts(command: &Command) -> Vec<Fact> {
         | Command::UpdateTransaction(_)
         | Command::FinishTransaction(..)
         | Command::DisableSecureElement { .. }
+        | Command::DisableCentrally
         | Command::DeclareDefective
         | Command::UnblockPin { .. }
         | Command::AuthenticateUser { .. }

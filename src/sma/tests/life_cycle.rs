@@ -246,3 +246,53 @@ fn numbers_at_their_end_are_never_given_again() {
         Rejection::TransactionCounterExhausted
     );
 }
+
+#[test]
+fn the_operator_disables_without_a_login_and_is_named_in_the_message() {
+    for format in [LogFormat::V2, LogFormat::V3] {
+        let mut world = World::ready();
+        world.slice.tss.as_mut().unwrap().format = format;
+        let signed = world.messages.len();
+        let operator = caller(77);
+        let told = world.ask_as(&operator, &Command::DisableCentrally);
+        assert!(matches!(told, Told::Answer(Outcome::Tss(_))), "{told:?}");
+        assert_eq!(world.tss().state, TssState::Disabled);
+        assert_eq!(world.tss().admin.session, None);
+        assert_eq!(world.names(signed), ["Sys_disableSecureElement"]);
+        let message = world.messages.last().unwrap();
+        let bytes = to_be_signed(&message.header, &message.content).unwrap();
+        let times = |word: &[u8]| bytes.windows(word.len()).filter(|at| *at == word).count();
+        // Version 2 has room for neither origin nor user.
+        let expected = if format == LogFormat::V3 { 2 } else { 0 };
+        assert_eq!(times(b"centraloperator"), expected);
+        // Again: nothing is signed.
+        world.ask_as(&operator, &Command::DisableCentrally);
+        assert_eq!(world.messages.len(), signed + 1);
+    }
+}
+
+#[test]
+fn the_operator_cannot_disable_what_was_never_taken_over_or_is_defective() {
+    let mut world = World::empty();
+    assert_eq!(
+        world.refused(Command::DisableCentrally),
+        Rejection::TssNotFound
+    );
+    world.must(assign());
+    assert!(matches!(
+        world.refused(Command::DisableCentrally),
+        Rejection::IllegalStateChange { .. }
+    ));
+    world.must(take_over());
+    world.must(Command::DisableCentrally);
+    let mut world = World::ready();
+    world.must(Command::DeclareDefective);
+    assert_eq!(
+        world.refused(Command::DisableCentrally),
+        Rejection::TssDefective
+    );
+    // An expired certificate does not keep a TSS alive.
+    let mut world = World::ready();
+    world.now = 4_000_000_001;
+    world.must(Command::DisableCentrally);
+}

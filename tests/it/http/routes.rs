@@ -155,6 +155,44 @@ pub const SAMPLES: &[Sample] = &[
         "/api/v2/tss/{tss_id}/export/{export_id}/metadata",
         METADATA,
     ),
+    Sample {
+        owner: Some((400, "E_FAILED_SCHEMA_VALIDATION")),
+        ..write("POST", "/api/v0/auth", Some(|_| json!({})))
+    },
+    // These two make something new each time, which is nobody else's business.
+    write(
+        "POST",
+        "/api/v0/organizations",
+        Some(|_| super::management::shop()),
+    ),
+    write(
+        "POST",
+        "/api/v0/organizations/{organization_id}/api-keys",
+        Some(|_| json!({"name": "till-1", "status": "enabled"})),
+    ),
+    read("/api/v0/organizations"),
+    read("/api/v0/organizations/{organization_id}"),
+    write(
+        "PATCH",
+        "/api/v0/organizations/{organization_id}",
+        Some(|_| json!({"display_name": "Bakery"})),
+    ),
+    read("/api/v0/organizations/{organization_id}/api-keys"),
+    read("/api/v0/organizations/{organization_id}/api-keys/{key_id}"),
+    write(
+        "PATCH",
+        "/api/v0/organizations/{organization_id}/api-keys/{key_id}",
+        Some(|_| json!({"status": "enabled"})),
+    ),
+    Sample {
+        owner: Some((404, "E_API_KEY_NOT_FOUND")),
+        query: "?revoked",
+        ..write(
+            "DELETE",
+            "/api/v0/organizations/{organization_id}/api-keys/{key_id}",
+            None,
+        )
+    },
 ];
 
 /// Something of everything.
@@ -162,6 +200,10 @@ pub struct World {
     pub till: Till,
     tx: String,
     export: String,
+    organization: String,
+    api_key: String,
+    /// Of another key, which is no more.
+    revoked_key: String,
 }
 
 impl World {
@@ -169,6 +211,15 @@ impl World {
         let till = Till::new(server);
         till.log_out().ok();
         let sold = till.sell();
+        let own = super::management::own(&till.api);
+        let [api_key, revoked_key] = ["till-1", "till-2"].map(|name| {
+            let body = json!({"name": name});
+            let made =
+                super::management::call(&till.api, "POST", &format!("{own}/api-keys"), &body);
+            made.ok()["_id"].as_str().unwrap().to_owned()
+        });
+        let gone = format!("{own}/api-keys/{revoked_key}");
+        super::management::call(&till.api, "DELETE", &gone, &json!({})).ok();
         let export = new_id();
         let path = till.path(&format!("/export/{export}"));
         till.api.put(&path, &json!({})).ok();
@@ -177,8 +228,11 @@ impl World {
         });
         Self {
             tx: sold["_id"].as_str().unwrap().to_owned(),
+            organization: till.api.organization.to_string(),
             till,
             export,
+            api_key,
+            revoked_key,
         }
     }
 }
@@ -192,7 +246,12 @@ impl Sample {
             .replace("{client_id}", &world.till.client)
             .replace("{tx_id_or_number}", &world.tx)
             .replace("{export_id}", &world.export)
-            .replace("{file}", "swagger-ui.css");
+            .replace("{file}", "swagger-ui.css")
+            .replace("{organization_id}", &world.organization);
+        let path = match self.query {
+            "?revoked" => path.replace("{key_id}", &world.revoked_key),
+            _ => path.replace("{key_id}", &world.api_key),
+        };
         assert!(!path.contains('{'), "{path} has a name nobody knows");
         format!("{path}{}", self.query)
     }
@@ -240,6 +299,7 @@ fn only_logins_health_and_papers_are_open() {
         "GET /api/v2/_spec.json",
         "GET /health/live",
         "GET /health/ready",
+        "POST /api/v0/auth",
         "POST /api/v2/auth",
     ];
     let found: Vec<_> = open_paths()
@@ -273,7 +333,9 @@ fn without_a_token_every_route_is_closed() {
                 .replace("{tss_id}", "x")
                 .replace("{client_id}", "x")
                 .replace("{tx_id_or_number}", "x")
-                .replace("{export_id}", "x");
+                .replace("{export_id}", "x")
+                .replace("{organization_id}", "x")
+                .replace("{key_id}", "x");
             // Whether ids and bodies fit is nobody's business who has no token.
             for path in [sample.filled(&world), bad_path] {
                 let nobody = world.till.api.with_token(None);
@@ -315,10 +377,16 @@ fn a_stranger_finds_nothing_on_any_route() {
         let before = world.till.api.get(&world.till.path("")).ok();
         let mut asked = 0;
         for sample in SAMPLES {
-            if !sample.path.contains("{tss_id}") {
+            if !sample.path.contains('{') {
                 continue;
             }
             let answer = sample.call(&world, &sample.filled(&world), &stranger);
+            if sample.path.contains("{organization_id}") {
+                let message = answer.refused(404, "E_ORGANIZATION_NOT_FOUND");
+                assert_eq!(message, "Organization not found.");
+                asked += 1;
+                continue;
+            }
             match (sample.method, sample.path) {
                 // Ids are unique system-wide, so this one is taken for everybody.
                 ("PUT", "/api/v2/tss/{tss_id}") => drop(answer.refused(409, "E_TSS_CONFLICT")),
@@ -329,7 +397,7 @@ fn a_stranger_finds_nothing_on_any_route() {
             }
             asked += 1;
         }
-        assert!(asked > 25, "{asked} routes name a TSS");
+        assert!(asked > 32, "{asked} routes name something");
         let after = world.till.api.get(&world.till.path("")).ok();
         assert_eq!(after.to_string(), before.to_string());
     });
@@ -384,7 +452,11 @@ fn every_other_method_of_every_path_is_unknown() {
                 .till
                 .api
                 .call_at_root(method, &known[0].filled(&world), None, &[]);
-            assert_eq!(answer.refused(404, "E_NOT_FOUND"), "Not Found");
+            let message = match path.starts_with("/api/v0/") {
+                true => answer.refused_without_code(404),
+                false => answer.refused(404, "E_NOT_FOUND"),
+            };
+            assert_eq!(message, "Not Found");
         }
     }
 }

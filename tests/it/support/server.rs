@@ -61,6 +61,8 @@ pub struct TestServerBuilder {
     place: Option<Place>,
     pool_target: u32,
     curve: &'static str,
+    /// The server whose ledger it shares: that ledger's line in the configuration, sealing key, clock.
+    beside: Option<(String, Vec<u8>, Arc<StillClock>)>,
 }
 
 impl TestServerBuilder {
@@ -98,7 +100,13 @@ impl TestServerBuilder {
             sections.push_str("[lanes]\nearly_wait_ms = 50\n");
         }
         let path = |name: &str| folder.path().join(name);
-        SealingKey::create_file(&path("seal.key"), &TestEntropy).unwrap();
+        match &self.beside {
+            None => drop(SealingKey::create_file(&path("seal.key"), &TestEntropy).unwrap()),
+            Some((_, key, _)) => {
+                fs::write(path("seal.key"), key).unwrap();
+                fs::set_permissions(path("seal.key"), Permissions::from_mode(0o600)).unwrap();
+            }
+        }
         let token = token::softhsm();
         fs::write(path("token.pin"), PIN).unwrap();
         fs::set_permissions(path("token.pin"), Permissions::from_mode(0o600)).unwrap();
@@ -106,6 +114,11 @@ impl TestServerBuilder {
             None | Some(StoreConfig::Sqlite { .. }) => "sqlite = \"ledger.db\"".to_owned(),
             Some(StoreConfig::Postgres { url, .. }) => format!("postgres = {url:?}"),
         };
+        let ledger = self
+            .beside
+            .as_ref()
+            .map_or(ledger, |beside| beside.0.clone());
+        let clock = self.beside.map_or_else(StillClock::new, |beside| beside.2);
         let text = format!(
             r#"
 [server]
@@ -138,7 +151,7 @@ pin_file = "token.pin"
         );
         fs::write(path("siegel.toml"), text).unwrap();
         let mut server = TestServer {
-            clock: StillClock::new(),
+            clock,
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             running: None,
             _place: self.place,
@@ -190,6 +203,21 @@ impl TestServer {
             place: None,
             pool_target: 3,
             curve: "secp256r1",
+            beside: None,
+        }
+    }
+
+    /// Another node with the same ledger on PostgreSQL, the same clock and a token of its own.
+    pub fn neighbour(&self) -> TestServerBuilder {
+        let place = self._place.as_ref().map(Place::config);
+        let Some(StoreConfig::Postgres { url, .. }) = place else {
+            panic!("only PostgreSQL serves two nodes");
+        };
+        let key = fs::read(self.folder.path().join("seal.key")).unwrap();
+        TestServerBuilder {
+            pool_target: 0,
+            beside: Some((format!("postgres = {url:?}"), key, Arc::clone(&self.clock))),
+            ..Self::builder()
         }
     }
 

@@ -9,6 +9,7 @@ use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
 use crate::http::endpoint::{Endpoint, Layer};
+use crate::http::limits::Counted;
 use crate::http::problem::Problem;
 use crate::http::problem_codes::ErrorCode;
 use crate::ledger::{ExportRow, ExportState, LedgerError, Store, TransactionLookup, TssRow};
@@ -167,7 +168,9 @@ async fn retrieve(
     Authorized(caller): Authorized,
     request: HttpRequest,
 ) -> Answer {
-    let (_, _, row) = find(&desk, &caller, &request).await?;
+    let (tss, id, row) = find(&desk, &caller, &request).await?;
+    let look = Counted::Export(caller.organization, tss, id);
+    desk.limits.count(look, desk.door.clock.now())?;
     Ok(HttpResponse::Ok().json(export(&row, caller.environment)))
 }
 
@@ -218,10 +221,11 @@ async fn file(
     Authorized(caller): Authorized,
     request: HttpRequest,
 ) -> Answer {
-    let (_, id, row) = find(&desk, &caller, &request).await?;
-    let expired = row
-        .time_expiration
-        .is_some_and(|end| end <= desk.door.clock.now());
+    let (tss, id, row) = find(&desk, &caller, &request).await?;
+    let now = desk.door.clock.now();
+    let download = Counted::ExportFile(caller.organization, tss, id);
+    desk.limits.count(download, now)?;
+    let expired = row.time_expiration.is_some_and(|end| end <= now);
     if expired {
         return Err(Problem::no_export());
     }

@@ -7,6 +7,7 @@ use crate::http::auth::Authorized;
 use crate::http::body::JsonBody;
 use crate::http::door::Desk;
 use crate::http::endpoint::{Endpoint, Layer};
+use crate::http::limits::Counted;
 use crate::http::problem::Problem;
 use crate::http::problem_codes::ErrorCode;
 use crate::ledger::{LedgerError, TransactionLookup, TransactionRow};
@@ -142,6 +143,8 @@ async fn list_of_tss(
 ) -> Answer {
     let tss = tss_id(&request, Layer::Backend)?;
     desk.tss(&caller, tss).await?;
+    let look = Counted::Transactions(caller.organization, tss);
+    desk.limits.count(look, desk.door.clock.now())?;
     list(&desk, caller, &request, Some(tss), None).await
 }
 

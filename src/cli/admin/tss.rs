@@ -1,0 +1,118 @@
+//! TSSs by hand.
+
+use super::Told;
+use crate::app::{Node, SystemClock, SystemEntropy};
+use crate::cli::serve::forbid_core_dumps;
+use crate::config::Config;
+use crate::csp::pkcs11::environment;
+use crate::http::management_v0::random_uuid;
+use crate::ledger::{ListOrder, Page, Store, TssFilter, TssRow};
+use crate::sma::{Caller, Command, TssState};
+use crate::terms::{Environment, SessionId, TssId};
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use std::sync::{Arc, mpsc};
+
+/// TSSs read at a time.
+const PAGE_LEN: u32 = 100;
+
+pub(super) fn list(store: &Store) -> anyhow::Result<Told> {
+    let mut rows = Vec::new();
+    for owner in store.organizations()? {
+        for environment in [Environment::Test, Environment::Live] {
+            rows.extend(all_of(store, (owner.id, environment))?);
+        }
+    }
+    let lines = rows.iter().map(|TssRow { tss, .. }| {
+        let (state, counter) = (tss.state.as_str(), tss.device.signature_counter.value());
+        format!(
+            "{}  {}  {}  {state}  {counter}",
+            tss.id, tss.organization, tss.environment
+        )
+    });
+    Ok(Told {
+        text: lines.collect::<Vec<_>>().join("\n"),
+        json: rows.iter().map(value).collect(),
+    })
+}
+
+fn all_of(store: &Store, owner: crate::ledger::Owner) -> anyhow::Result<Vec<TssRow>> {
+    let mut rows = Vec::new();
+    loop {
+        let page = Page {
+            limit: PAGE_LEN,
+            offset: u64::try_from(rows.len())?,
+            order_by: "time_creation",
+            order: ListOrder::Ascending,
+        };
+        let more = store.tss_list(owner, &TssFilter::default(), &page)?;
+        if more.is_empty() {
+            return Ok(rows);
+        }
+        rows.extend(more);
+    }
+}
+
+fn value(row: &TssRow) -> Value {
+    let tss = &row.tss;
+    json!({
+        "id": tss.id.to_string(),
+        "organization": tss.organization.to_string(),
+        "environment": tss.environment.as_str(),
+        "state": tss.state.as_str(),
+        "serial_number": tss.device.serial_number.to_string(),
+        "signature_counter": tss.device.signature_counter.value(),
+    })
+}
+
+/// Through the same lanes and rules as every other message: locked, signed, kept, told.
+pub(super) fn disable(mut config: Config, id: TssId, for_good: bool) -> anyhow::Result<Told> {
+    if !for_good {
+        bail!("a disabled TSS never signs again; say --for-good if that is what you want");
+    }
+    // Before any thread is made: it may start this process again.
+    environment::reexec_with(&environment::merge(&config.tokens)?)?;
+    forbid_core_dumps()?;
+    // This process is no server: it prepares no devices.
+    config.pool_target = 0;
+    let node = Node::start(
+        &config,
+        Arc::new(SystemClock::new()),
+        Arc::new(SystemEntropy),
+    )?;
+    let disabled = disable_on(&node, id);
+    node.stop();
+    let was = disabled?;
+    let text = match was {
+        TssState::Disabled => format!("{id} was disabled already"),
+        TssState::Created
+        | TssState::Uninitialized
+        | TssState::Initialized
+        | TssState::Defective => format!("{id} is disabled"),
+    };
+    Ok(Told {
+        text,
+        json: json!({"id": id.to_string(), "state": TssState::Disabled.as_str()}),
+    })
+}
+
+/// Disables it and says what it was before.
+fn disable_on(node: &Node, id: TssId) -> anyhow::Result<TssState> {
+    let door = node.door();
+    let row = door.store.tss(id)?.context("there is no such TSS")?;
+    let caller = Caller {
+        organization: row.tss.organization,
+        environment: row.tss.environment,
+        session: SessionId::new(random_uuid(&SystemEntropy)),
+    };
+    let (answer, waiting) = mpsc::channel();
+    let reply = Box::new(move |result| {
+        // The receiver waits below until it has this.
+        let _ = answer.send(result);
+    });
+    door.lanes
+        .submit(id, caller, Command::DisableCentrally, reply);
+    let result = waiting.recv().context("the signing lane gave no answer")?;
+    result.with_context(|| format!("the TSS {id} was not disabled"))?;
+    Ok(row.tss.state)
+}

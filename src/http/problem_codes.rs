@@ -134,7 +134,7 @@ table! {
         "Zu viele Kassen an der TSE angemeldet";
     AccessDenied: FORBIDDEN, Some("E_ACCESS_DENIED"), No,
         "The key may not do this; the message says what it would need. Management API only.",
-        "Zugriff auf die Verwaltung der TSE verweigert";
+        "Zugriff auf TSE-Verwaltung verweigert";
     OrganizationNotFound: NOT_FOUND, Some("E_ORGANIZATION_NOT_FOUND"), No,
         "There is no such organisation for this caller. Management API only.",
         "Organisation nicht gefunden";

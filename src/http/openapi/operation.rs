@@ -58,7 +58,7 @@ impl Described {
             builder: described.builder.security(bearer),
             ..described
         }
-        .errors(&[ErrorCode::Unauthorized])
+        .errors(&[ErrorCode::Unauthorized, ErrorCode::TooManyRequests])
     }
 
     /// For everybody.
@@ -131,7 +131,12 @@ impl Described {
         let body = RequestBodyBuilder::new()
             .required(Some(required))
             .content("application/json", content.build());
-        self.errors(&[ErrorCode::FailedSchemaValidation, ErrorCode::BodyTooLarge])
+        const BODY: &[ErrorCode] = &[
+            ErrorCode::FailedSchemaValidation,
+            ErrorCode::BodyTooLarge,
+            ErrorCode::RequestTimeout,
+        ];
+        self.errors(BODY)
             .build(|builder| builder.request_body(Some(body.build())))
     }
 

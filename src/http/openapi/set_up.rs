@@ -105,7 +105,7 @@ fn auth() -> Vec<Described> {
     vec![
         Described::open(Post, "/api/v2/auth", (AUTH, "logIn"), "Log in")
             .about(about)
-            .errors(&[E::Unauthorized])
+            .errors(&[E::Unauthorized, E::TooManyRequests])
             .body::<Login>(
                 True,
                 vec![

@@ -255,11 +255,42 @@ const SPECIAL: &[(ErrorCode, ProvokeAt)] = &[
         server.node().stop();
         refused_client(&till, &till.client)
     }),
+    (ErrorCode::TooManyRequests, || {
+        let server = limited("[protection]\ncalls_per_key_per_minute = 1");
+        let api = Api::new(&server);
+        api.get("/tss");
+        api.get("/tss")
+    }),
     (ErrorCode::NoDevice, || {
         let server = TestServer::builder().pool_target(0).start();
         let path = format!("/tss/{}", new_id());
         Api::new(&server).put(&path, &json!({}))
     }),
+];
+
+/// What tests of other files provoke, because it takes more than a call, or does not stand in the
+/// document.
+const ELSEWHERE: &[(ErrorCode, &str)] = &[
+    (
+        ErrorCode::AccessDenied,
+        "management::live_keys_are_made_seen_and_changed_by_live_keys_alone",
+    ),
+    (
+        ErrorCode::OrganizationNotFound,
+        "routes::a_stranger_finds_nothing_on_any_route",
+    ),
+    (
+        ErrorCode::ApiKeyNotFound,
+        "management::a_manager_acts_for_those_it_manages_and_nobody_acts_for_the_manager",
+    ),
+    (
+        ErrorCode::NoManagementRoute,
+        "management::whatever_is_not_there_is_404_without_a_code",
+    ),
+    (
+        ErrorCode::RequestTimeout,
+        "limits::a_body_that_does_not_come_in_time_is_refused",
+    ),
 ];
 
 /// The answer is the row of the table, and as the document says but for its message.
@@ -302,11 +333,18 @@ fn documented(document: &Value, code: ErrorCode) -> Value {
 fn every_error_of_the_table_has_a_way_to_it() {
     let anywhere = ANYWHERE.iter().map(|(code, _)| *code);
     let special = SPECIAL.iter().map(|(code, _)| *code);
-    let provoked: Vec<_> = anywhere.chain(special).collect();
+    let elsewhere = ELSEWHERE.iter().map(|(code, _)| *code);
+    let provoked: Vec<_> = anywhere.chain(special).chain(elsewhere).collect();
     let once: BTreeSet<_> = provoked.iter().copied().collect();
     assert_eq!(once.len(), provoked.len(), "an error is provoked twice");
     let all: BTreeSet<_> = ErrorCode::ALL.iter().copied().collect();
     assert_eq!(once, all);
+    for (code, test) in ELSEWHERE {
+        let (file, name) = test.split_once("::").unwrap();
+        let file = format!("{}/tests/it/http/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.contains(&format!("fn {name}()")), "{code:?}: {test}");
+    }
 }
 
 #[test]
@@ -330,7 +368,7 @@ fn the_table_can_be_printed() {
     for code in ErrorCode::ALL {
         let row = code.row();
         assert!(
-            rows.insert((row.status.as_u16(), row.code)),
+            rows.insert((row.status.as_u16(), row.code, row.german)),
             "{code:?} is there twice"
         );
         // One line of a printer with 42 columns.

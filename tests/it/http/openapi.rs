@@ -61,7 +61,9 @@ fn every_route_is_described_and_nothing_else() {
         .into_iter()
         .map(|(method, path, operation)| (method, path, operation.get("security").is_none()))
         .collect();
+    // The Management API is another one, with a description of its own maker.
     let routes: BTreeSet<_> = endpoints()
+        .filter(|(path, _)| !path.starts_with("/api/v0/"))
         .map(|(path, endpoint)| (endpoint.method.to_string(), path, endpoint.is_open))
         .collect();
     assert_eq!(described, routes);

@@ -377,7 +377,8 @@ fn a_stranger_finds_nothing_on_any_route() {
         let before = world.till.api.get(&world.till.path("")).ok();
         let mut asked = 0;
         for sample in SAMPLES {
-            if !sample.path.contains('{') {
+            // Papers are for everybody.
+            if !sample.path.contains('{') || sample.path.contains("/_docs/") {
                 continue;
             }
             let answer = sample.call(&world, &sample.filled(&world), &stranger);

@@ -133,3 +133,41 @@ fn a_till_may_have_no_name_and_no_wish() {
     till.close(2);
     assert_eq!(till.wire.connections, 1);
 }
+
+/// One client asks for the next page as long as a page is full, another one reads only what is in it.
+#[test]
+fn a_till_that_turns_pages_until_one_is_not_full_sees_everything_once() {
+    let mut till = Day::new(shared());
+    till.set_up();
+    for _ in 0..7 {
+        till.sign(&new_id(), 1, "ACTIVE", None);
+    }
+    for (limit, pages_expected) in [(3, 3), (7, 2), (100, 1)] {
+        let (mut numbers, mut pages) = (Vec::new(), 0);
+        loop {
+            let offset = pages * limit;
+            let query = format!("/tx?order_by=number&limit={limit}&offset={offset}");
+            let page = till.get(&till.path(&query));
+            let data = page["data"].as_array().unwrap();
+            assert_eq!(page["count"], data.len());
+            numbers.extend(data.iter().map(|tx| tx["number"].as_u64().unwrap()));
+            pages += 1;
+            if page["count"] != limit {
+                break;
+            }
+        }
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7], "pages of {limit}");
+        assert_eq!(pages, pages_expected);
+    }
+    for query in [
+        "?states[0]=ACTIVE&states[1]=FINISHED",
+        "?states%5B0%5D=ACTIVE",
+        "?states[]=ACTIVE&states[]=CANCELLED",
+        "?states=ACTIVE&states=FINISHED",
+        "??states=ACTIVE",
+    ] {
+        let path = till.path(&format!("/tx{query}"));
+        assert_eq!(till.get(&path)["count"], 7, "{query}");
+    }
+    till.close(7);
+}

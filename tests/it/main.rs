@@ -16,6 +16,7 @@ mod hsm_cli;
 mod http;
 mod pki;
 mod processdata_cli;
+mod readme;
 mod support;
 mod tidy;
 mod verify_cli;

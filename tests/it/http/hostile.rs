@@ -102,10 +102,10 @@ fn nasty() -> Vec<Value> {
 }
 
 /// A few numbers out of one seed.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         // Numerical Recipes' constants; the upper bits are good enough for a test.
         self.0 = self
             .0

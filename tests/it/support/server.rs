@@ -222,9 +222,13 @@ impl TestServer {
     }
 
     fn run(&mut self) {
+        self.running = Some(self.run_on(&self.listener));
+    }
+
+    fn run_on(&self, listener: &TcpListener) -> Running {
         let config = Config::read(&self.folder.path().join("siegel.toml")).unwrap();
         let node = self.start_node(&config);
-        let (door, listener) = (node.door(), self.listener.try_clone().unwrap());
+        let (door, listener) = (node.door(), listener.try_clone().unwrap());
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
@@ -233,11 +237,20 @@ impl TestServer {
                 server.await.unwrap();
             });
         });
-        self.running = Some(Running {
+        Running {
             node,
             handle: told.recv().unwrap(),
             thread,
-        });
+        }
+    }
+
+    /// Another node on the same ledger and token, which only PostgreSQL allows. Drop it first.
+    pub fn second_node(&self) -> SecondNode {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        SecondNode {
+            running: Some(self.run_on(&listener)),
+            address: listener.local_addr().unwrap(),
+        }
     }
 
     fn start_node(&self, config: &Config) -> Node {
@@ -338,6 +351,21 @@ impl TestServer {
 }
 
 impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+}
+
+/// A node beside another one, with its own door. Dropping it stops it.
+pub struct SecondNode {
+    running: Option<Running>,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Drop for SecondNode {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop();

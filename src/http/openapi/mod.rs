@@ -5,6 +5,7 @@
 pub mod answers;
 pub mod lists;
 pub mod requests;
+pub mod taximeter;
 
 mod exporting;
 mod operation;

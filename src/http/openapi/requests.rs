@@ -1,6 +1,7 @@
 //! Bodies of requests as the document describes them: the form that the dialect publishes. The door takes
 //! more than that (numbers for text, `[]` for `{}`, unknown properties); see the table of differences.
 
+use super::taximeter::Taximeter;
 use std::collections::BTreeMap;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
@@ -156,18 +157,22 @@ pub enum TransactionState {
     Cancelled,
 }
 
-/// What is signed. Where both forms are given, as in answers that are sent back, `standard_v1` counts.
+/// What is signed. Where `raw` is given beside another form, as in answers that are sent back, the other form
+/// counts.
 #[derive(ToSchema)]
 pub struct TransactionSchema {
-    /// By meaning: a receipt or an order.
+    /// By meaning: a receipt, an order or something else.
     #[schema(nullable = false)]
     pub standard_v1: Option<StandardV1>,
     /// By bytes.
     #[schema(nullable = false)]
     pub raw: Option<Raw>,
+    /// What a taximeter or odometer does.
+    #[schema(nullable = false)]
+    pub dsfinvtw_v1: Option<Taximeter>,
 }
 
-/// Exactly one of the two.
+/// Exactly one of the three.
 #[derive(ToSchema)]
 pub struct StandardV1 {
     /// Becomes `Kassenbeleg-V1`.
@@ -176,7 +181,14 @@ pub struct StandardV1 {
     /// Becomes `Bestellung-V1`.
     #[schema(nullable = false)]
     pub order: Option<Order>,
+    /// Becomes `SonstigerVorgang`: any properties.
+    #[schema(nullable = false)]
+    pub other: Option<OtherProcess>,
 }
+
+/// Any properties.
+#[derive(ToSchema)]
+pub struct OtherProcess {}
 
 /// A receipt (DSFinV-K, Anhang I).
 #[derive(ToSchema)]

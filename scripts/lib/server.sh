@@ -33,6 +33,8 @@ start_server() {
     # Before the server runs, which keeps a SQLite ledger to itself; the port is not known yet.
     "$binary" demo credentials --config "$data/siegel.toml" --base-url http://127.0.0.1 \
         --out "$server_folder/made.json" >&2
+    # Here, because the server may be slower to open it than this script to look into it.
+    : >"$log"
     NO_COLOR=1 "$binary" serve --config "$data/siegel.toml" --listen 127.0.0.1:0 >"$log" 2>&1 &
     server_pid=$!
     while :; do

@@ -114,6 +114,30 @@ fn steps_that_are_sent_at_once_are_signed_in_their_order_and_without_delay() {
 }
 
 #[test]
+fn steps_that_follow_each_other_over_one_connection_are_answered_in_turn() {
+    on_patient(30_000, |server| {
+        let till = Till::new(server);
+        let tx = new_id();
+        let bearer = format!("Bearer {}", till.api.token.as_deref().unwrap());
+        let mut wire = Wire::to(till.api.address).always("Authorization", &bearer);
+        let path = till.path(&format!("/tx/{tx}"));
+        let revisions = till.signing(3, || {
+            for (revision, state) in (1..).zip(STEPS) {
+                let mut body = json!({"state": state, "client_id": till.client});
+                if revision > 1 {
+                    body["schema"] = receipt("4.20");
+                }
+                let target = format!("/api/v2{path}?tx_revision={revision}");
+                wire.send("PUT", &target, &[], Some(body.to_string().as_bytes()));
+            }
+            STEPS.map(|_| wire.receive().ok()["revision"].as_u64().unwrap())
+        });
+        assert_eq!(revisions, [1, 2, 3]);
+        assert_eq!(wire.connections, 1);
+    });
+}
+
+#[test]
 fn many_tills_that_do_not_wait_disturb_each_other_no_more_than_those_that_do() {
     on_patient(30_000, |server| {
         let till = Till::new(server);

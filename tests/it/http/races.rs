@@ -62,21 +62,18 @@ struct Call {
     step: usize,
 }
 
-/// All calls, each step as often as any other. The calls of one transaction are near each other, as
-/// they are in life, and in no order.
+/// All calls, each step as often as any other, in no order.
 fn calls(size: Size, dice: &mut Dice) -> VecDeque<Call> {
-    let steps = size.transactions * STEPS;
-    let mut placed: Vec<(usize, Call)> = (0..size.calls)
-        .map(|number| {
-            let call = Call {
-                transaction: number % steps / STEPS,
-                step: number % STEPS,
-            };
-            (1000 * call.transaction + dice.below(4000), call)
+    let mut calls: Vec<_> = (0..size.calls)
+        .map(|number| Call {
+            transaction: number / STEPS % size.transactions,
+            step: number % STEPS,
         })
         .collect();
-    placed.sort_unstable();
-    placed.into_iter().map(|(_, call)| call).collect()
+    for last in (1..calls.len()).rev() {
+        calls.swap(last, dice.below(last + 1));
+    }
+    calls.into()
 }
 
 /// Where tills call, and how.
@@ -246,7 +243,7 @@ fn raced_and_repeated_steps_are_signed_once_each() {
         return race(&Till::new_by(&api), vec![address], size);
     }
     let server = TestServer::builder()
-        .section("[lanes]\nearly_wait_ms = 200")
+        .section("[lanes]\nearly_wait_ms = 50")
         .start();
     race(&Till::new(&server), vec![server.address()], size);
 }
@@ -263,7 +260,7 @@ fn two_nodes_that_race_on_one_ledger_sign_each_step_once() {
     };
     let server = TestServer::builder()
         .on(place)
-        .section("[lanes]\nearly_wait_ms = 200")
+        .section("[lanes]\nearly_wait_ms = 50")
         .start();
     let second = server.second_node();
     race(

@@ -76,8 +76,13 @@ impl Wire {
         text.push_str("\r\n");
         let request = [text.as_bytes(), body.unwrap_or_default()].concat();
         self.call = format!("{method} {target}");
+        self.write(&request);
+    }
+
+    /// Sends more of a call.
+    pub fn write(&mut self, bytes: &[u8]) {
         let mut stream = self.stream().get_ref();
-        stream.write_all(&request).unwrap();
+        stream.write_all(bytes).unwrap();
     }
 
     fn stream(&mut self) -> &mut BufReader<TcpStream> {

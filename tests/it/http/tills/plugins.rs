@@ -4,6 +4,7 @@ use super::super::client::{Answer, new_id, receipt, wait_for};
 use super::{Day, PIN, signed};
 use crate::support::server::{TestServer, on_both, shared};
 use serde_json::{Value, json};
+use siegel::terms::Environment;
 
 #[test]
 fn a_plug_in_that_sends_the_whole_receipt_three_times_signs_three_messages() {
@@ -54,6 +55,10 @@ fn without_payments() -> Value {
 fn a_shop_in_php_gets_through_its_day_within_its_patience() {
     // Prepared beforehand: it waits two seconds for a TSS, too.
     let server = TestServer::builder().pool_target(2).start();
+    wait_for("the prepared devices", || {
+        let free = server.store().free_devices(Environment::Test).unwrap();
+        (free == 2).then_some(())
+    });
     let mut till = php(&server);
     till.set_up();
     till.log_in();

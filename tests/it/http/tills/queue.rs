@@ -270,3 +270,27 @@ fn a_queue_that_renews_its_token_early_is_never_locked_out() {
     till.log_in();
     till.close(2 * sales);
 }
+
+/// Its library sends the head of a call first, and the body when it is asked to.
+#[test]
+fn a_till_that_asks_before_it_sends_a_body_is_told_to_go_on() {
+    let mut till = Day::new(shared());
+    till.set_up();
+    let sale = new_id();
+    till.sign(&sale, 1, "ACTIVE", None);
+    let schema = Some(raw("SonstigerVorgang", "eA=="));
+    let (path, body) = till.step(&sale, 2, "FINISHED", schema);
+    let (target, body) = (format!("{}{path}", till.base), body.to_string());
+    let (bearer, length) = (format!("Bearer {}", till.token), body.len().to_string());
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Length", length.as_str()),
+        ("Expect", "100-continue"),
+    ];
+    till.wire.send("PUT", &target, &headers, None);
+    assert_eq!(till.wire.receive().status, 100);
+    till.wire.write(body.as_bytes());
+    assert_eq!(till.wire.receive().ok()["state"], "FINISHED");
+    assert_eq!(till.wire.connections, 1);
+    till.close(2);
+}

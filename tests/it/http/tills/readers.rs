@@ -171,3 +171,15 @@ fn a_till_that_turns_pages_until_one_is_not_full_sees_everything_once() {
     }
     till.close(7);
 }
+
+#[test]
+fn a_till_may_write_the_scheme_of_its_token_in_any_case() {
+    let mut till = Day::new(shared());
+    till.set_up();
+    let target = format!("{}/tss", till.base);
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let token = format!("{scheme} {}", till.token);
+        let headers = [("authorization", token.as_str())];
+        till.wire.call("GET", &target, &headers, None).ok();
+    }
+}

@@ -3,9 +3,9 @@
 
 # Whether something the program is made of is newer than the program.
 build_needed() {
-    local binary=$1 sources=(src migrations Cargo.toml Cargo.lock rust-toolchain.toml .cargo)
+    local binary=$1 sources=(src migrations schema Cargo.toml Cargo.lock rust-toolchain.toml .cargo)
     [ -x "$binary" ] || return 0
-    [ -n "$(cd "${root:?}" && find "${sources[@]}" -type f ! -name '*.md' -newer "$binary" -print -quit)" ]
+    [ -n "$(cd "${root:?}" && find "${sources[@]}" -type f -newer "$binary" -print -quit)" ]
 }
 
 # Builds in release mode, if that is needed.

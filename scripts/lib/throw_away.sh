@@ -29,7 +29,8 @@ fail_with_log() {
     fail "$1"
 }
 
-# start_throw_away BINARY: sets throw_away (its folder), address and log.
+# start_throw_away BINARY [LINES OF THE CONFIGURATION]: sets throw_away (its folder, with credentials.json),
+# address and log. The server ends and the folder goes when the script ends, whatever happens.
 start_throw_away() {
     siegel=$1
     throw_away=$(mktemp -d "${TMPDIR:-/tmp}/siegel-throw-away.XXXXXX")
@@ -38,11 +39,12 @@ start_throw_away() {
     trap 'exit 143' TERM HUP
     log=$throw_away/server.log
     "$siegel" init --dir "$throw_away" --port 0 >/dev/null
-    # Enough that made-up TSSs do not find the pool empty.
-    printf '\n[pki]\npool_target = 50\n' >>"$throw_away/siegel.toml"
+    printf '\n%s\n' "${2:-}" >>"$throw_away/siegel.toml"
     # Before the server runs, which keeps a SQLite ledger to itself. The address is written in later.
     "$siegel" demo credentials --config "$throw_away/siegel.toml" --base-url "http://ADDRESS/api/v2" \
-        --out "$throw_away/credentials.json"
+        --out "$throw_away/credentials.json" >&2
+    # Here, because the server may be slower to open it than this script to look into it.
+    : >"$log"
     NO_COLOR=1 "$siegel" serve --config "$throw_away/siegel.toml" --listen 127.0.0.1:0 >"$log" 2>&1 &
     throw_away_server=$!
     local tries=$THROW_AWAY_TRIES_MAX

@@ -5,7 +5,8 @@
 build_needed() {
     local binary=$1 sources=(src migrations schema Cargo.toml Cargo.lock rust-toolchain.toml .cargo)
     [ -x "$binary" ] || return 0
-    [ -n "$(cd "${root:?}" && find "${sources[@]}" -type f -newer "$binary" -print -quit)" ]
+    [ -n "$(cd "${root:?}" && find "${sources[@]}" -type f \( ! -name '*.md' -o -path 'schema/openapi/*' \) \
+        -newer "$binary" -print -quit)" ]
 }
 
 # Builds in release mode, if that is needed.

@@ -182,11 +182,19 @@ impl RawLedger {
             (Some(path), None) => Ok(StoreConfig::Sqlite {
                 path: folder.join(path),
             }),
-            (None, Some(url)) => Ok(StoreConfig::Postgres {
-                url,
-                connections_max: self.connections_max.unwrap_or(8),
-                lock_timeout_ms: self.lock_timeout_ms.unwrap_or(5000),
-            }),
+            (None, Some(url)) => {
+                let lock_timeout_ms = self.lock_timeout_ms.unwrap_or(5000);
+                // To PostgreSQL, 0 means for ever.
+                if !(1..=20_000).contains(&lock_timeout_ms) {
+                    let problem = "must be from 1 to 20000 ms";
+                    return Err(value("ledger.lock_timeout_ms", problem));
+                }
+                Ok(StoreConfig::Postgres {
+                    url,
+                    connections_max: self.connections_max.unwrap_or(8),
+                    lock_timeout_ms,
+                })
+            }
             (None, None) | (Some(_), Some(_)) => Err(value(
                 "ledger",
                 "needs either sqlite = FILE or postgres = URL",
@@ -248,8 +256,14 @@ impl RawLanes {
             at_least_one(key, wanted).map(|wanted| wanted.unwrap_or(default))
         };
         let hsm_timeout_ms = self.hsm_timeout_ms.unwrap_or(default.hsm_timeout_ms);
-        if hsm_timeout_ms < 100 {
-            return Err(value("lanes.hsm_timeout_ms", "must be at least 100 ms"));
+        // PostgreSQL lets go of the locks of a batch that is silent for longer than 30 s.
+        if !(100..=20_000).contains(&hsm_timeout_ms) {
+            let problem = "must be from 100 to 20000 ms";
+            return Err(value("lanes.hsm_timeout_ms", problem));
+        }
+        let early_wait_ms = self.early_wait_ms.unwrap_or(default.early_wait_ms);
+        if early_wait_ms > 30_000 {
+            return Err(value("lanes.early_wait_ms", "must be at most 30000 ms"));
         }
         Ok(LaneSettings {
             lanes_per_token: or(
@@ -268,7 +282,7 @@ impl RawLanes {
                 default.batch_len_max,
             )?,
             hsm_timeout_ms,
-            early_wait_ms: self.early_wait_ms.unwrap_or(default.early_wait_ms),
+            early_wait_ms,
         })
     }
 }

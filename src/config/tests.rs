@@ -67,6 +67,14 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
             "[lanes]\nhsm_timeout_ms = 1",
             "lanes.hsm_timeout_ms must be",
         ),
+        (
+            "[lanes]\nhsm_timeout_ms = 30000",
+            "lanes.hsm_timeout_ms must be",
+        ),
+        (
+            "[lanes]\nearly_wait_ms = 30001",
+            "lanes.early_wait_ms must be",
+        ),
         ("[export]\nexpiry_s = 0", "export needs"),
         (
             "[protection]\nconnections_max = 0",
@@ -96,6 +104,11 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
 fn a_ledger_is_sqlite_or_postgres() {
     let both = MINIMAL.replace("sqlite =", "postgres = \"postgres://x\"\nsqlite =");
     assert!(complaint(&both).contains("either sqlite = FILE or postgres = URL"));
+    let forever = MINIMAL.replace(
+        "sqlite = \"siegel.db\"",
+        "postgres = \"postgres://x\"\nlock_timeout_ms = 0",
+    );
+    assert!(complaint(&forever).contains("ledger.lock_timeout_ms must be"));
     let none = MINIMAL.replace("sqlite = \"siegel.db\"", "");
     assert!(complaint(&none).contains("either sqlite = FILE or postgres = URL"));
 }

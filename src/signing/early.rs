@@ -12,6 +12,12 @@ use crate::terms::TssId;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// Steps of one TSS that may wait at a time: a few tills with a few steps each.
+const EARLY_PER_TSS_MAX: usize = 64;
+
+/// All that waits takes no more than one place in so many of its lane.
+const EARLY_SHARE: usize = 2;
+
 /// A refused command that may yet be accepted, with what it is told otherwise.
 pub(super) struct Early {
     pub job: Job,
@@ -25,12 +31,19 @@ impl Lane {
         let until_ms = now_ms.saturating_add(self.settings.early_wait_ms);
         for Early { mut job, refusal } in early {
             let until_ms = *job.early_until_ms.get_or_insert(until_ms);
-            if until_ms <= now_ms {
+            if until_ms <= now_ms || !self.has_room_for(job.tss) {
                 job.answer.send(Err(refusal));
             } else {
                 self.early.push(job);
             }
         }
+    }
+
+    /// What waits takes places of the lane from others, so there is not much room for it.
+    fn has_room_for(&self, tss: TssId) -> bool {
+        let of_tss = self.early.iter().filter(|job| job.tss == tss).count();
+        let share = self.settings.queue_len_max.div_ceil(EARLY_SHARE);
+        of_tss < EARLY_PER_TSS_MAX && self.early.len() < share
     }
 
     /// The TSSs of this batch have signed something: what waits for them is decided anew in the next one.

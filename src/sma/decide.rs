@@ -39,8 +39,12 @@ pub fn decide(
             Plan::Refuse(Rejection::SignatureCounterExhausted)
         }
         Ok((steps, answer)) => {
-            let answer = after_expiry(slice, command, &steps, now).map_or(answer, Err);
-            Plan::Act { steps, answer }
+            let expired = after_expiry(slice, command, &steps, now)
+                .or_else(|| repeated_after_expiry(slice, &steps, &answer));
+            Plan::Act {
+                steps,
+                answer: expired.map_or(answer, Err),
+            }
         }
     }
 }
@@ -129,6 +133,23 @@ fn after_expiry(slice: &Slice, command: &Command, steps: &[Step], now: SeTime) -
         .as_ref()
         .is_some_and(|tss| now > tss.device.certificate_not_after);
     (affected && signs && expired).then_some(SeError::CertificateExpired)
+}
+
+/// The same call again is told the same: that its step was signed after the certificate had expired.
+fn repeated_after_expiry(
+    slice: &Slice,
+    steps: &[Step],
+    answer: &Result<Answer, SeError>,
+) -> Option<SeError> {
+    let Ok(Answer::Transaction(number, revision)) = answer else {
+        return None;
+    };
+    if !steps.is_empty() {
+        return None;
+    }
+    let step = slice.steps.get(&(*number, *revision))?;
+    let tss = slice.tss.as_ref()?;
+    (step.log_time > tss.device.certificate_not_after).then_some(SeError::CertificateExpired)
 }
 
 fn merge_metadata(

@@ -224,6 +224,9 @@ fn an_expired_certificate_is_told_after_the_message_is_signed() {
     let signed = world.messages.len();
     let told = world.ask(start(1, None));
     assert_eq!(told, Told::Signed(SeError::CertificateExpired));
+    // The same call again is told the same and signs nothing.
+    let told = world.ask(start(1, None));
+    assert_eq!(told, Told::Signed(SeError::CertificateExpired));
     assert_eq!(world.messages.len(), signed + 1);
     // What ends a TSS must stay possible.
     world.must(disable());

@@ -104,6 +104,13 @@ impl Node {
         if let Some(pool) = &self.pool {
             pool.stop();
         }
+        match self.door.store.settle() {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("the ledger's newest part is in its -wal file; back that up too")
+            }
+            Err(error) => tracing::warn!(%error, "the ledger's newest part is in its -wal file"),
+        }
     }
 }
 

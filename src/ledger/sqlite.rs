@@ -42,6 +42,12 @@ struct Synchronous {
     synchronous: i64,
 }
 
+#[derive(QueryableByName)]
+struct Checkpoint {
+    #[diesel(sql_type = BigInt)]
+    busy: i64,
+}
+
 /// How often, and after which pauses, a database that is in use is tried again.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
@@ -213,6 +219,13 @@ pub(super) fn connect(path: &Path) -> Result<SqliteConnection, ConnectError> {
         return Err(LedgerError::Unsafe(message.to_owned()).into());
     }
     Ok(connection)
+}
+
+/// Brings the write-ahead log into the file and empties it. `false` when a reader is in the way.
+pub(super) fn merge_log(connection: &mut SqliteConnection) -> QueryResult<bool> {
+    let outcome: Checkpoint =
+        diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(connection)?;
+    Ok(outcome.busy == 0)
 }
 
 /// Takes the one right to write before anything is read.

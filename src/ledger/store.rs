@@ -143,6 +143,20 @@ impl Store {
         self.connection().map(drop)
     }
 
+    /// Brings everything into the one file on SQLite, so that a copy of it is the whole ledger; `false` when
+    /// somebody still reads. For the end: the newest commits would stay beside it when the process goes.
+    ///
+    /// # Errors
+    /// When the database does not do it. Nothing is lost then.
+    pub fn settle(&self) -> Result<bool, LedgerError> {
+        match &mut *self.writing()? {
+            EitherConnection::Sqlite(connection) => {
+                sqlite::merge_log(connection).map_err(unavailable("merge its write-ahead log"))
+            }
+            EitherConnection::Postgres(_) => Ok(true),
+        }
+    }
+
     /// A connection for reading.
     pub(super) fn connection(&self) -> Result<Pooled, LedgerError> {
         self.inner.pool.get().map_err(unavailable("connect"))

@@ -27,6 +27,19 @@ fn exported() -> (Installation, PathBuf) {
 }
 
 #[test]
+fn the_ledger_of_a_stopped_server_is_one_file() {
+    let mut installation = Installation::new();
+    installation.write_credentials("http://127.0.0.1:1/api/v2");
+    let address = installation.start();
+    installation.point_credentials_to(address);
+    installation.play();
+    assert!(installation.stop());
+    // Otherwise a copy of the database alone would be an older ledger, and give counters twice.
+    let beside = installation.path("siegel.db-wal");
+    assert_eq!(fs::metadata(beside).map_or(0, |file| file.len()), 0);
+}
+
+#[test]
 fn openssl_verifies_a_transaction_and_a_system_message_of_an_export() {
     let (installation, unpacked) = exported();
     let receipt = read_json(&installation.path("demo/receipt.json"));

@@ -121,7 +121,8 @@ fn a_wrong_pin_stops_the_start_and_says_which_token() {
         .arg(installation.path("siegel.toml"))
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(2));
+    // Supervisors are told not to start it again on this code.
+    assert_eq!(output.status.code(), Some(3));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("the token main cannot be used"), "{told}");
     assert!(told.contains("refused the PIN"), "{told}");

@@ -1,7 +1,8 @@
 //! Subcommands.
 //!
 //! Invariant: a subcommand reads its arguments, calls one room and tells the outcome; exit code 0 is
-//! success, 1 a "no" that was found out, 2 something that could not be done.
+//! success, 1 a "no" that was found out, 2 something that could not be done, 3 a PIN that a token refused
+//! (or that was not tried, to spare the token).
 
 mod admin;
 mod demo;
@@ -12,11 +13,16 @@ mod processdata;
 mod serve;
 mod verify;
 
+use crate::csp::CspError;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Something could not be done.
 const FAILED: u8 = 2;
+
+/// A token refused the PIN: whoever starts us again must not do so by itself, because each start is one
+/// more try. `hsm-config/README.md` tells supervisors this number.
+const PIN_REFUSED: u8 = 3;
 
 /// Siegel, an open technical security system (TSS). Not certified by the BSI.
 #[derive(Debug, Parser)]
@@ -60,7 +66,15 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("siegel: {error:#}");
-            ExitCode::from(FAILED)
+            ExitCode::from(code_of(&error))
         }
     }
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    let pin_refused = error.chain().any(|cause| {
+        let known = cause.downcast_ref::<CspError>();
+        known.is_some_and(|error| matches!(error, CspError::PinRefused { .. }))
+    });
+    if pin_refused { PIN_REFUSED } else { FAILED }
 }

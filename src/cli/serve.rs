@@ -25,7 +25,8 @@ pub(super) struct ServeArgs {
     check_config: bool,
 }
 
-/// Serves until it is told to stop (SIGTERM, SIGINT), then answers what it has taken.
+/// Serves until it is told to stop (SIGTERM, SIGINT), then answers what it has taken. A start that a token
+/// refuses for its PIN has an exit code of its own, see `cli`.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
     if args.check_config {

@@ -95,8 +95,9 @@ struct Worker {
 
 impl Worker {
     fn run(&self, bell: &Bell) {
+        let mut failed = Vec::new();
         loop {
-            if let Err(error) = self.work_off(bell) {
+            if let Err(error) = self.work_off(bell, &mut failed) {
                 let cause = causes(&error);
                 tracing::error!(%error, cause, "exports cannot be prepared for now");
             }
@@ -106,17 +107,56 @@ impl Worker {
         }
     }
 
-    fn work_off(&self, bell: &Bell) -> Result<(), ExportError> {
+    /// Works off what is pending. `failed` are exports that were taken and could not be worked at: they
+    /// become pending again, or stay in there for the next time if the ledger does not take that either.
+    fn work_off(&self, bell: &Bell, failed: &mut Vec<ExportRow>) -> Result<(), ExportError> {
+        self.put_back(failed)?;
         let left_behind = self.clock.now().plus_seconds(-LEFT_BEHIND_S);
         self.store.requeue_exports(left_behind)?;
+        let outcome = self.work_off_pending(bell, failed);
+        outcome.and(self.put_back(failed))?;
+        Ok(())
+    }
+
+    /// The first error, after everything was tried once: one export that cannot be prepared must not
+    /// hold up those behind it.
+    fn work_off_pending(
+        &self,
+        bell: &Bell,
+        failed: &mut Vec<ExportRow>,
+    ) -> Result<(), LedgerError> {
+        let mut outcome = Ok(());
         while !bell.is_stopped() {
             let Some(row) = self.store.take_pending_export(self.clock.now())? else {
                 break;
             };
-            let outcome = self.choose(&row)?;
-            // Not in this state any more: its owner cancelled it meanwhile.
-            let ended = ended(row, outcome, self.clock.now(), self.settings);
-            self.store.update_export(ExportState::Working, &ended)?;
+            if let Err(error) = self.work_at(&row) {
+                failed.push(row);
+                outcome = outcome.and(Err(error));
+            }
+        }
+        outcome
+    }
+
+    fn work_at(&self, row: &ExportRow) -> Result<(), LedgerError> {
+        let outcome = self.choose(row)?;
+        let ended = ended(row.clone(), outcome, self.clock.now(), self.settings);
+        // Not in this state any more: its owner cancelled it meanwhile.
+        self.store.update_export(ExportState::Working, &ended)?;
+        Ok(())
+    }
+
+    /// Nobody should wait until these count as left behind. One that its owner has cancelled meanwhile,
+    /// or that was ended after all by a write whose answer was lost, stays as it is.
+    fn put_back(&self, failed: &mut Vec<ExportRow>) -> Result<(), LedgerError> {
+        while let Some(row) = failed.last() {
+            let pending = ExportRow {
+                state: ExportState::Pending,
+                time_start: None,
+                ..row.clone()
+            };
+            self.store.update_export(ExportState::Working, &pending)?;
+            failed.pop();
         }
         Ok(())
     }

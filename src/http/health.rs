@@ -1,72 +1,147 @@
 //! Whether this node lives, and whether it can sign.
 
 use super::door::{Desk, Door};
+use crate::terms::Clock;
 use actix_web::rt::task::spawn_blocking;
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How long a look is believed, in milliseconds: anybody may ask, and every look costs signatures.
 const FRESH_MS: u64 = 1000;
 
-/// A look that takes longer counts as "does not sign".
-const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Whatever takes longer to answer than this, in milliseconds, counts as not working.
+const LOOK_MS_MAX: u64 = 5000;
 
-/// The latest look. Whoever looks holds the lock until ledger and tokens have answered, so that a token
-/// that hangs costs one thread, however often somebody asks.
+/// The latest looks at the ledger and at each token, apart from each other: one that hangs says nothing
+/// about the others.
 #[derive(Default)]
-pub(super) struct Health(Arc<Mutex<Option<Report>>>);
+pub(super) struct Health(Mutex<Looks>);
+
+#[derive(Default)]
+struct Looks {
+    ledger: Look,
+    /// By label.
+    tokens: BTreeMap<String, Look>,
+}
+
+/// The latest look at one thing.
+///
+/// Only one look is under way at a time, so that a thing that hangs costs one thread, however often
+/// somebody asks.
+#[derive(Default)]
+struct Look(Option<Begun>);
 
 #[derive(Clone)]
+struct Begun {
+    at_ms: u64,
+    /// Closed without an answer when the look has panicked.
+    told: watch::Receiver<Option<Seen>>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    at_ms: u64,
+    works: bool,
+}
+
+impl Begun {
+    /// Whether this look answers those who ask now: it is under way, or its answer is not old.
+    fn is_current(&self, now_ms: u64) -> bool {
+        let seen = *self.told.borrow();
+        match seen {
+            Some(seen) => now_ms.saturating_sub(seen.at_ms) < FRESH_MS,
+            None => self.told.has_changed().is_ok(),
+        }
+    }
+
+    /// Waits for the answer until the look has taken too long; then it is "no", at once.
+    async fn works(mut self, now_ms: u64) -> bool {
+        let taken_ms = now_ms.saturating_sub(self.at_ms);
+        let left = Duration::from_millis(LOOK_MS_MAX.saturating_sub(taken_ms));
+        let answer = timeout(left, self.told.wait_for(Option::is_some)).await;
+        let seen = answer
+            .ok()
+            .and_then(|told| told.ok().and_then(|seen| *seen));
+        seen.is_some_and(|seen| seen.works)
+    }
+}
+
+impl Look {
+    /// The look that answers those who ask now; begins one unless there is one. `question` blocks.
+    fn begin(
+        &mut self,
+        clock: &Arc<dyn Clock>,
+        question: impl FnOnce() -> bool + Send + 'static,
+    ) -> Begun {
+        let now_ms = clock.monotonic_ms();
+        if let Some(current) = self.0.as_ref().filter(|begun| begun.is_current(now_ms)) {
+            return current.clone();
+        }
+        let (tell, told) = watch::channel(None);
+        let clock = Arc::clone(clock);
+        drop(spawn_blocking(move || {
+            let works = question();
+            let at_ms = clock.monotonic_ms();
+            tell.send_replace(Some(Seen { at_ms, works }));
+        }));
+        let begun = Begun {
+            at_ms: now_ms,
+            told,
+        };
+        self.0 = Some(begun.clone());
+        begun
+    }
+}
+
 struct Report {
-    looked_at_ms: u64,
     ledger: bool,
     tokens: Vec<(String, bool)>,
 }
 
 impl Report {
-    /// Blocks.
-    fn look(door: &Door) -> Self {
-        let ledger = door.store.check_health();
-        if let Err(error) = &ledger {
-            tracing::error!(%error, "the ledger does not answer");
-        }
-        Self {
-            looked_at_ms: door.clock.monotonic_ms(),
-            ledger: ledger.is_ok(),
-            tokens: door.lanes.token_health(),
-        }
-    }
-
     fn is_ready(&self) -> bool {
         self.ledger && self.tokens.iter().any(|(_, signs)| *signs)
     }
 }
 
 impl Health {
-    /// `None` when ledger or tokens do not come to an answer.
-    async fn report(&self, door: &Door) -> Option<Report> {
-        let look = async {
-            let mut latest = Arc::clone(&self.0).lock_owned().await;
-            let now_ms = door.clock.monotonic_ms();
-            let fresh = latest
-                .as_ref()
-                .filter(|report| now_ms.saturating_sub(report.looked_at_ms) < FRESH_MS);
-            if let Some(report) = fresh {
-                return Some(report.clone());
+    async fn report(&self, door: &Door) -> Report {
+        let (ledger, tokens) = self.begin(door);
+        // All looks are under way, so waiting for one after the other takes as long as the slowest.
+        let ledger = ledger.works(door.clock.monotonic_ms()).await;
+        let mut answers = Vec::with_capacity(tokens.len());
+        for (label, begun) in tokens {
+            answers.push((label, begun.works(door.clock.monotonic_ms()).await));
+        }
+        Report {
+            ledger,
+            tokens: answers,
+        }
+    }
+
+    fn begin(&self, door: &Door) -> (Begun, Vec<(String, Begun)>) {
+        // Nobody waits for anything under this lock.
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = door.store.clone();
+        let ledger = looks.ledger.begin(&door.clock, move || {
+            let health = store.check_health();
+            if let Err(error) = &health {
+                tracing::error!(%error, "the ledger does not answer");
             }
-            let door = door.clone();
-            let looked = spawn_blocking(move || {
-                let report = Report::look(&door);
-                *latest = Some(report.clone());
-                report
-            });
-            looked.await.ok()
-        };
-        timeout(LOOK_TIMEOUT, look).await.ok().flatten()
+            health.is_ok()
+        });
+        let tokens = door.lanes.token_health().into_iter();
+        let tokens = tokens.map(|(label, signs)| {
+            let look = looks.tokens.entry(label.clone()).or_default();
+            let begun = look.begin(&door.clock, signs);
+            (label, begun)
+        });
+        (ledger, tokens.collect())
     }
 }
 
@@ -78,10 +153,7 @@ pub(super) async fn live() -> HttpResponse {
 /// `GET /health/ready`: the ledger answers and at least one token signs. The state of each token is in
 /// the body.
 pub(super) async fn ready(desk: web::Data<Desk>) -> HttpResponse {
-    let Some(report) = desk.health.report(&desk.door).await else {
-        let body = json!({"status": "not ready", "ledger": "does not answer", "tokens": {}});
-        return HttpResponse::ServiceUnavailable().json(body);
-    };
+    let report = desk.health.report(&desk.door).await;
     let ready = report.is_ready();
     let tokens: Map<String, Value> = report
         .tokens

@@ -3,7 +3,7 @@
 use super::job::{AnswerOnce, Job, Place};
 use super::lane::{Lane, chain, refuse_all, unavailable};
 use super::tokens::Token;
-use super::{Reply, SigningError, Submit};
+use super::{Reply, SigningError, Signs, Submit};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
 use crate::terms::{Clock, TssId};
@@ -155,15 +155,19 @@ impl Submit for Lanes {
         }
     }
 
-    fn token_health(&self) -> Vec<(String, bool)> {
-        let check = |(label, token): (&String, &Token)| {
-            let health = token.csp().check_health();
-            if let Err(error) = &health {
-                tracing::error!(token = %label, error = %chain(error), "token {label} does not sign");
-            }
-            (label.clone(), health.is_ok())
+    fn token_health(&self) -> Vec<(String, Signs)> {
+        let question = |(label, token): (&String, &Token)| {
+            let (name, csp) = (label.clone(), Arc::clone(token.csp()));
+            let signs: Signs = Box::new(move || {
+                let health = csp.check_health();
+                if let Err(error) = &health {
+                    tracing::error!(token = %name, error = %chain(error), "token {name} does not sign");
+                }
+                health.is_ok()
+            });
+            (label.clone(), signs)
         };
-        self.tokens.iter().map(check).collect()
+        self.tokens.iter().map(question).collect()
     }
 }
 

@@ -49,6 +49,9 @@ pub enum SigningError {
 /// Receives the answer of a command, on a lane's thread; must not block.
 pub type Reply = Box<dyn FnOnce(Result<Outcome, SigningError>) + Send>;
 
+/// Asks one token whether its canary signs. Blocks for as long as the token takes, for ever if it hangs.
+pub type Signs = Box<dyn FnOnce() -> bool + Send>;
+
 /// Takes commands for any TSS. Shared by all doors.
 pub trait Submit: Send + Sync {
     /// Queues the command in the lane of its TSS. `reply` is called exactly once, at once if the lane
@@ -57,6 +60,6 @@ pub trait Submit: Send + Sync {
     /// out, and signs nothing twice.
     fn submit(&self, tss: TssId, caller: Caller, command: Command, reply: Reply);
 
-    /// Per token: its label, and whether its canary signed when last asked.
-    fn token_health(&self) -> Vec<(String, bool)>;
+    /// Per token: its label, and how to ask it. Does not block; the caller asks, each token on its own.
+    fn token_health(&self) -> Vec<(String, Signs)>;
 }

@@ -121,7 +121,8 @@ fn a_wrong_pin_stops_the_start_and_says_which_token() {
         .arg(installation.path("siegel.toml"))
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(2));
+    // Supervisors are told not to start it again on this code.
+    assert_eq!(output.status.code(), Some(3));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("the token main cannot be used"), "{told}");
     assert!(told.contains("refused the PIN"), "{told}");
@@ -230,12 +231,53 @@ fn an_operator_disables_a_tss_with_a_signed_message_and_only_while_the_server_is
         let told = printed(&mut admin(&installation, &disable));
         assert_eq!(told, format!("{id} was disabled already\n"));
         assert_eq!(list(), after);
-        the_export_names_the_operator(&mut installation, id, format);
+        let archive = export_of(&mut installation, id);
+        let operator = b"centraloperator";
+        let named = archive.windows(operator.len()).filter(|at| at == operator);
+        // Version 2 has room for neither origin nor user.
+        assert_eq!(named.count(), if format == "v3" { 2 } else { 0 });
     }
 }
 
-/// What an auditor gets of a TSS that the operator has disabled.
-fn the_export_names_the_operator(installation: &mut Installation, tss: &str, format: &str) {
+#[test]
+fn an_operator_declares_a_tss_defective_without_a_message_and_its_export_still_verifies() {
+    let mut installation = Installation::new();
+    installation.write_credentials("http://127.0.0.1/api/v2");
+    let address = installation.start();
+    installation.point_credentials_to(address);
+    installation.play();
+    assert!(installation.stop());
+    let list = || json_of(&mut admin(&installation, &["tss", "list", "--json"]))[0].clone();
+    let before = list();
+    let id = before["id"].as_str().unwrap();
+
+    let output = admin(&installation, &["tss", "defective", id])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("--for-good"), "{told}");
+    assert_eq!(list(), before);
+
+    let declare = ["tss", "defective", id, "--for-good"];
+    let told = printed(&mut admin(&installation, &declare));
+    assert_eq!(told, format!("{id} is defective\n"));
+    let after = list();
+    assert_eq!(after["state"], "DEFECTIVE");
+    assert_eq!(after["signature_counter"], before["signature_counter"]);
+    let told = printed(&mut admin(&installation, &declare));
+    assert_eq!(told, format!("{id} was defective already\n"));
+    assert_eq!(list(), after);
+    // It cannot be disabled any more: that would be a message.
+    let disable = ["tss", "disable", id, "--for-good"];
+    let output = admin(&installation, &disable).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(list(), after);
+    export_of(&mut installation, id);
+}
+
+/// What an auditor gets of a TSS that the operator has ended; it verifies.
+fn export_of(installation: &mut Installation, tss: &str) -> Vec<u8> {
     let address = installation.start();
     let credentials = read_json(&installation.path("demo/credentials.json"));
     let body = json!({
@@ -258,9 +300,6 @@ fn the_export_names_the_operator(installation: &mut Installation, tss: &str, for
     let settings = Settings::new(NonZeroUsize::MIN);
     let report = verify_archive(Cursor::new(&archive), &settings).unwrap();
     assert_eq!(report.findings, []);
-    let operator = b"centraloperator";
-    let named = archive.windows(operator.len()).filter(|at| at == operator);
-    // Version 2 has room for neither origin nor user.
-    assert_eq!(named.count(), if format == "v3" { 2 } else { 0 });
     assert!(installation.stop());
+    archive
 }

@@ -4,7 +4,7 @@ mod archive;
 mod rig;
 
 use openssl::hash::{MessageDigest, hash};
-use rig::{DESCRIPTION, EXPIRY_S, Rig, START, Say, Till, till, time};
+use rig::{DESCRIPTION, EXPIRY_S, Rig, START, Say, Till, till, time, wait_until};
 use siegel::asn1;
 use siegel::csp::check;
 use siegel::export::{Archive, ExportError};
@@ -358,4 +358,38 @@ fn a_filter_that_cannot_be_read_is_an_error_and_holds_nobody_up() {
     assert_eq!(row.state, ExportState::Error);
     assert_eq!(row.exception.as_deref(), Some("E_BAD_REQUEST"));
     assert_eq!(rig.export("").state, ExportState::Completed);
+}
+
+#[test]
+fn an_export_that_meets_an_error_of_the_ledger_is_tried_again_and_holds_nobody_up() {
+    let (mut rig, ..) = two_tills();
+    let unlucky = rig.request("", 500).id;
+    let next = rig.request("transaction_number=4711", 501).id;
+    // Whoever counts messages now gets an error; that exports were taken is counted by the database.
+    rig.damage(
+        "ALTER TABLE log_message RENAME TO log_message_away;
+         CREATE TABLE taken (id TEXT NOT NULL);
+         CREATE TRIGGER count_taken AFTER UPDATE OF state ON export WHEN NEW.state = 'WORKING'
+         BEGIN INSERT INTO taken VALUES (NEW.id); END;",
+    );
+    let state = |rig: &Rig, id| rig.store.export(rig.tss, id).unwrap().unwrap();
+    let worker = rig.worker();
+    for id in [unlucky, next] {
+        wait_until("it was taken", || rig.taken(id) > 0);
+        wait_until("it is pending again", || {
+            let row = state(&rig, id);
+            // The clock stands still, so nothing ever counts as left behind.
+            row.state == ExportState::Pending && row.time_start.is_none()
+        });
+    }
+    rig.damage("ALTER TABLE log_message_away RENAME TO log_message; DROP TRIGGER count_taken;");
+    worker.wake();
+    wait_until("both have ended", || {
+        [unlucky, next].map(|id| state(&rig, id).state)
+            == [ExportState::Completed, ExportState::Error]
+    });
+    worker.stop();
+    let row = state(&rig, unlucky);
+    assert_eq!(row.messages, Some(12));
+    assert_eq!(members(&rig.bytes(&row)).len(), 4 + 12);
 }

@@ -199,6 +199,36 @@ fn a_refused_pin_is_no_verdict_and_the_other_tokens_are_checked_all_the_same() {
 }
 
 #[test]
+fn programs_that_are_started_again_and_again_with_a_wrong_pin_do_not_lock_the_token() {
+    let Some(token) = token::kryoptic() else {
+        return;
+    };
+    let site = Site::new().with(&token, WRONG_PIN);
+    let pin_file = section("kryoptic")["token"][0]["pin_file"].clone();
+    let check = || hsm(&["check", "--config", &site.config()]);
+    let said = |says: &str| {
+        let run = check();
+        assert_eq!(run.code, 2, "{}{}", run.stdout, run.stderr);
+        assert!(run.stderr.contains("refused the PIN"), "{}", run.stderr);
+        run.stderr.contains(says)
+    };
+    // Kryoptic locks at the tenth wrong PIN.
+    let tries = (0..20).filter(|_| said("PinIncorrect")).count();
+    assert_eq!(tries, 9);
+    assert!(said("one more wrong PIN locks it"));
+    // Nor is the right one: nobody but a person knows that it is.
+    site.write_pin(pin_file.as_str().unwrap(), PIN, 0o600);
+    assert!(said("one more wrong PIN locks it"));
+    // A person logs in with the right PIN by other means. So it was not locked, and all is well again.
+    assert_eq!(lines(&token.elsewhere("count siegel-canary")), ["0"]);
+    let run = check();
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+
+    assert_eq!(lines(&token.elsewhere("lock")), ["locked"]);
+    assert!(said("its user PIN is locked"));
+}
+
+#[test]
 fn tokens_are_listed_from_a_configuration_without_their_pin() {
     let token = token::softhsm();
     let site = Site::new().with(&token, PIN);

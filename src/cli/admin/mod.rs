@@ -14,6 +14,7 @@ use accounts::{ApiKeyWhat, OrganizationWhat};
 use clap::Subcommand;
 use serde_json::Value;
 use std::path::PathBuf;
+use tss::Ending;
 
 /// Arguments of `siegel admin`.
 #[derive(Debug, clap::Args)]
@@ -58,6 +59,14 @@ enum TssWhat {
         #[arg(long)]
         for_good: bool,
     },
+    /// Declares a TSS defective for good: it signs nothing any more, not even this; its exports still work.
+    Defective {
+        /// Id of the TSS.
+        tss: TssId,
+        /// Says that you know that this cannot be undone.
+        #[arg(long)]
+        for_good: bool,
+    },
 }
 
 /// What a subcommand has found out or done, to be printed.
@@ -75,7 +84,12 @@ pub(super) fn run(args: AdminArgs) -> anyhow::Result<()> {
         What::Organization(what) => accounts::organization(&store()?, what)?,
         What::ApiKey(what) => accounts::api_key(&store()?, what)?,
         What::Tss(TssWhat::List) => tss::list(&store()?)?,
-        What::Tss(TssWhat::Disable { tss, for_good }) => tss::disable(config, tss, for_good)?,
+        What::Tss(TssWhat::Disable { tss, for_good }) => {
+            tss::end(config, tss, Ending::Disabled, for_good)?
+        }
+        What::Tss(TssWhat::Defective { tss, for_good }) => {
+            tss::end(config, tss, Ending::Defective, for_good)?
+        }
         What::RotateTokenSecret => token_secret::rotate(&store()?, &config)?,
     };
     if args.json {

@@ -65,10 +65,48 @@ fn value(row: &TssRow) -> Value {
     })
 }
 
-/// Through the same lanes and rules as every other message: locked, signed, kept, told.
-pub(super) fn disable(mut config: Config, id: TssId, for_good: bool) -> anyhow::Result<Told> {
+/// How a TSS ends for good.
+#[derive(Clone, Copy)]
+pub(super) enum Ending {
+    /// With a signed message.
+    Disabled,
+    /// Without one: whoever declares a TSS defective may do so because it cannot sign.
+    Defective,
+}
+
+impl Ending {
+    const fn state(self) -> TssState {
+        match self {
+            Self::Disabled => TssState::Disabled,
+            Self::Defective => TssState::Defective,
+        }
+    }
+
+    const fn command(self) -> Command {
+        match self {
+            Self::Disabled => Command::DisableCentrally,
+            Self::Defective => Command::DeclareDefective,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Defective => "defective",
+        }
+    }
+}
+
+/// Through the same lanes and rules as every other command: locked, decided, kept, told.
+pub(super) fn end(
+    mut config: Config,
+    id: TssId,
+    ending: Ending,
+    for_good: bool,
+) -> anyhow::Result<Told> {
+    let word = ending.word();
     if !for_good {
-        bail!("a disabled TSS never signs again; say --for-good if that is what you want");
+        bail!("a {word} TSS never signs again; say --for-good if that is what you want");
     }
     // Before any thread is made: it may start this process again.
     environment::reexec_with(&environment::merge(&config.tokens)?)?;
@@ -80,26 +118,26 @@ pub(super) fn disable(mut config: Config, id: TssId, for_good: bool) -> anyhow::
         Arc::new(SystemClock::new()),
         Arc::new(SystemEntropy),
     )?;
-    let disabled = disable_on(&node, id);
+    let ended = end_on(&node, id, ending);
     node.stop();
-    let was = disabled?;
-    let text = match was {
-        TssState::Disabled => format!("{id} was disabled already"),
-        TssState::Created
-        | TssState::Uninitialized
-        | TssState::Initialized
-        | TssState::Defective => format!("{id} is disabled"),
+    let text = if ended? == ending.state() {
+        format!("{id} was {word} already")
+    } else {
+        format!("{id} is {word}")
     };
     Ok(Told {
         text,
-        json: json!({"id": id.to_string(), "state": TssState::Disabled.as_str()}),
+        json: json!({"id": id.to_string(), "state": ending.state().as_str()}),
     })
 }
 
-/// Disables it and says what it was before.
-fn disable_on(node: &Node, id: TssId) -> anyhow::Result<TssState> {
+/// Ends it and says what it was before.
+fn end_on(node: &Node, id: TssId, ending: Ending) -> anyhow::Result<TssState> {
     let door = node.door();
     let row = door.store.tss(id)?.context("there is no such TSS")?;
+    if row.tss.state == ending.state() {
+        return Ok(row.tss.state);
+    }
     let caller = Caller {
         organization: row.tss.organization,
         environment: row.tss.environment,
@@ -110,9 +148,8 @@ fn disable_on(node: &Node, id: TssId) -> anyhow::Result<TssState> {
         // The receiver waits below until it has this.
         let _ = answer.send(result);
     });
-    door.lanes
-        .submit(id, caller, Command::DisableCentrally, reply);
+    door.lanes.submit(id, caller, ending.command(), reply);
     let result = waiting.recv().context("the signing lane gave no answer")?;
-    result.with_context(|| format!("the TSS {id} was not disabled"))?;
+    result.with_context(|| format!("the TSS {id} did not become {}", ending.word()))?;
     Ok(row.tss.state)
 }

@@ -71,6 +71,7 @@ impl Attachment {
         entropy: &dyn Entropy,
     ) -> Result<(Self, String), Trouble> {
         let (slot, label) = slots::find(api, &config.token)?;
+        slots::spare_pin(api, slot)?;
         let anchor = api.open_ro_session(slot)?;
         let pin = AuthPin::from(config.pin.expose().to_owned());
         match anchor.login(UserType::User, Some(&pin)) {

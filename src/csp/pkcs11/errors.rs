@@ -140,6 +140,10 @@ pub(super) enum Known {
     },
     /// The canary is not there, or its signature is not good.
     CanaryMissing,
+    /// The token says that its user PIN is locked. It was not tried.
+    PinLocked,
+    /// The token says that one more wrong PIN locks it. It was not tried.
+    PinFinalTry,
 }
 
 impl From<Error> for Trouble {
@@ -161,6 +165,15 @@ impl Trouble {
                     Known::TokenAmbiguous => "more than one token fits",
                     Known::Unfit { action } => action,
                     Known::CanaryMissing => "the canary key is not there",
+                    Known::PinLocked => {
+                        "the token says that its user PIN is locked, so it was not tried; have the \
+                         security officer set it anew with the maker's tools"
+                    }
+                    Known::PinFinalTry => {
+                        "the token says that one more wrong PIN locks it, so it was not tried; log in \
+                         once with the right PIN by the maker's tools, which ends this state, and \
+                         correct the PIN of Siegel before it is started again"
+                    }
                 }
                 .to_owned(),
             ),
@@ -176,6 +189,10 @@ impl Trouble {
             Self::Known(Known::TokenNotFound | Known::CanaryMissing) => CspError::DeviceGone {
                 token,
                 source: Some(self.describe()),
+            },
+            Self::Known(Known::PinLocked | Known::PinFinalTry) => CspError::PinRefused {
+                token,
+                source: self.describe(),
             },
             Self::Known(Known::TokenAmbiguous) => CspError::Failed {
                 token,

@@ -5,7 +5,7 @@
 
 use super::condition::Token;
 use super::config::{Selector, TokenConfig};
-use super::errors::{Fault, Trouble, classify, describe};
+use super::errors::{Fault, Known, Trouble, classify, describe};
 use super::gate::{Closed, Gate, lock};
 use crate::csp::{CspError, ModuleError};
 use crate::terms::Secret;
@@ -133,9 +133,10 @@ impl Module {
             .map(|refusal| refusal.answer.clone())
     }
 
-    /// Remembers a PIN that was refused.
+    /// Remembers a PIN that was tried and refused. One that was not tried may be asked for again: that
+    /// costs no try, and a person may have helped the token meanwhile.
     pub(super) fn remember_refusal(&self, config: &TokenConfig, trouble: &Trouble) {
-        if is_refusal(trouble) && self.refusal(config).is_none() {
+        if was_tried(trouble) && self.refusal(config).is_none() {
             lock(&self.refusals).push(Refusal {
                 token: config.token.clone(),
                 pin: config.pin.clone(),
@@ -242,8 +243,16 @@ impl Drop for RepairEnds<'_> {
     }
 }
 
-/// Whether the token refused the PIN.
+/// Whether the token refused the PIN, or we refused to try it.
 pub(super) fn is_refusal(trouble: &Trouble) -> bool {
+    was_tried(trouble)
+        || matches!(
+            trouble,
+            Trouble::Known(Known::PinLocked | Known::PinFinalTry)
+        )
+}
+
+fn was_tried(trouble: &Trouble) -> bool {
     matches!(trouble, Trouble::Module(error) if classify(error) == Fault::Pin)
 }
 

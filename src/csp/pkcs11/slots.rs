@@ -128,6 +128,19 @@ pub(super) fn find(api: &Pkcs11, selector: &Selector) -> Result<(Slot, String), 
     found.ok_or(Trouble::Known(Known::TokenNotFound))
 }
 
+/// Refuses a login that could lock the token, or find it locked. Only the token remembers wrong PINs
+/// longer than this process lives: whoever starts us again and again must not use up the last try.
+pub(super) fn spare_pin(api: &Pkcs11, slot: Slot) -> Result<(), Trouble> {
+    let info = api.get_token_info(slot)?;
+    if info.user_pin_locked() {
+        return Err(Trouble::Known(Known::PinLocked));
+    }
+    if info.user_pin_final_try() {
+        return Err(Trouble::Known(Known::PinFinalTry));
+    }
+    Ok(())
+}
+
 /// Initialises the first token of the module that is not initialised yet: label, security officer's
 /// PIN, user PIN. For development and tests; an operator's HSM is set up with its maker's tools.
 pub fn initialise_token(

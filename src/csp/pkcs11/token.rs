@@ -25,7 +25,8 @@ impl Pkcs11Token {
     /// key if there is none, and signs with it.
     ///
     /// `PinRefused` is remembered for this process: opening again with the same PIN does not ask the
-    /// token. `DeviceGone` may be tried again; the module is then initialised anew, which also shows
+    /// token. The PIN is not tried at all while the token says that it is locked, or that one more wrong
+    /// PIN locks it. `DeviceGone` may be tried again; the module is then initialised anew, which also shows
     /// tokens that have appeared since.
     pub fn open(
         config: TokenConfig,
@@ -159,7 +160,12 @@ fn may_heal(trouble: &Trouble) -> bool {
         },
         Trouble::Busy
         | Trouble::Known(
-            Known::WrongKey(_) | Known::TokenAmbiguous | Known::Unfit { .. } | Known::CanaryMissing,
+            Known::WrongKey(_)
+            | Known::TokenAmbiguous
+            | Known::Unfit { .. }
+            | Known::CanaryMissing
+            | Known::PinLocked
+            | Known::PinFinalTry,
         ) => false,
     }
 }

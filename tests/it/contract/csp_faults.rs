@@ -51,6 +51,7 @@ fn a_locked_pin_is_refused_and_stays_so() {
         let CspError::PinRefused { source, .. } = error else {
             panic!("{error:?}");
         };
+        // Kryoptic reads the flags of a token when it is initialised, so this process has not seen them.
         assert_eq!(source.0, "C_Login: PinLocked");
     }
 }

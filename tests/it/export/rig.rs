@@ -2,6 +2,8 @@
 //! certificates, real log messages.
 
 use crate::support::token::{self, TestClock, TestEntropy};
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection};
 use openssl::hash::{MessageDigest, hash};
 use siegel::asn1::{
     self, Content, Origin, SystemEvent, TransactionContent, TransactionPhase, file_name,
@@ -278,20 +280,43 @@ impl Rig {
 
     /// Lets a worker go on until this export has ended.
     pub fn work(&self, id: ExportId) -> ExportRow {
-        let settings = ExportSettings { expiry_s: EXPIRY_S };
-        let worker = ExportWorker::start(self.store.clone(), TestClock::start(), settings).unwrap();
-        let patience = TestClock::start();
-        let ended = loop {
-            let row = self.store.export(self.tss, id).unwrap().unwrap();
-            match row.state {
-                ExportState::Pending | ExportState::Working => {}
-                ExportState::Completed | ExportState::Error | ExportState::Cancelled => break row,
-            }
-            assert!(patience.monotonic_ms() < 30_000, "the export does not end");
-            std::thread::yield_now();
-        };
+        let worker = self.worker();
+        let row = || self.store.export(self.tss, id).unwrap().unwrap();
+        wait_until("the export has ended", || match row().state {
+            ExportState::Pending | ExportState::Working => false,
+            ExportState::Completed | ExportState::Error | ExportState::Cancelled => true,
+        });
         worker.stop();
-        ended
+        row()
+    }
+
+    /// Starts a worker.
+    pub fn worker(&self) -> ExportWorker {
+        let settings = ExportSettings { expiry_s: EXPIRY_S };
+        ExportWorker::start(self.store.clone(), TestClock::start(), settings).unwrap()
+    }
+
+    /// Changes the ledger past the store.
+    pub fn damage(&self, sql: &str) {
+        self.past_the_store().batch_execute(sql).unwrap();
+    }
+
+    /// How often an export was taken, where the ledger was told to count that in a table `taken`.
+    pub fn taken(&self, id: ExportId) -> i64 {
+        diesel::sql_query("SELECT count(*) AS times FROM taken WHERE id = ?")
+            .bind::<diesel::sql_types::Text, _>(id.to_string())
+            .get_result::<Taken>(&mut self.past_the_store())
+            .unwrap()
+            .times
+    }
+
+    fn past_the_store(&self) -> SqliteConnection {
+        let path = self.folder.path().join("ledger.db");
+        let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        connection
+            .batch_execute("PRAGMA busy_timeout = 5000")
+            .unwrap();
+        connection
     }
 
     /// Requests an export and lets it be worked at.
@@ -363,6 +388,21 @@ impl Rig {
 
     pub fn counter(&self) -> SignatureCounter {
         SignatureCounter::new(self.kept.last().unwrap().counter)
+    }
+}
+
+#[derive(diesel::QueryableByName)]
+struct Taken {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    times: i64,
+}
+
+/// Looks again until it is so.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let patience = TestClock::start();
+    while !is_so() {
+        assert!(patience.monotonic_ms() < 30_000, "in vain: {what}");
+        std::thread::yield_now();
     }
 }
 

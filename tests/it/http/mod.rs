@@ -8,6 +8,7 @@ mod early;
 mod errors;
 mod exports;
 mod golden;
+mod health;
 mod hostile;
 mod limits;
 mod lists;

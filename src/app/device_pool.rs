@@ -2,7 +2,7 @@
 //! TSS never waits for a key.
 
 use super::NodeError;
-use crate::ledger::Store;
+use crate::ledger::{LedgerError, Store};
 use crate::pki::TestCa;
 use crate::terms::{Bell, Curve, Environment};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -101,8 +101,13 @@ fn complain(error: &NodeError) {
     tracing::error!(%error, cause, "no more devices can be prepared for now");
 }
 
+/// New TSSs get devices of the token that the pool is filled in; those of any other do not count.
+fn count(store: &Store, ca: &TestCa) -> Result<u64, LedgerError> {
+    store.free_devices_in(ca.token(), Environment::Test)
+}
+
 fn fill(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) -> Result<(), NodeError> {
-    while !bell.is_stopped() && store.free_devices(Environment::Test)? < settings.target.into() {
+    while !bell.is_stopped() && count(store, ca)? < settings.target.into() {
         store.add_device(&ca.prepare(settings.curve)?)?;
     }
     Ok(())

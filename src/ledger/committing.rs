@@ -90,6 +90,7 @@ fn create_tss(
     diesel::insert_into(tss::table)
         .values(record)
         .execute(connection)?;
+    // Not asked: whether it was set aside meanwhile. Its key has signed for this TSS.
     let free = device::table
         .filter(device::serial_number.eq(&record.device_serial))
         .filter(device::signature_counter.eq(device_counter))

@@ -26,11 +26,27 @@ impl Store {
             .map_err(exists_or("the device", "add a device"))
     }
 
-    /// Devices of an environment that no TSS has.
+    /// Usable devices of an environment that no TSS has, in all tokens together.
     pub fn free_devices(&self, environment: Environment) -> Result<u64> {
         let count: i64 = device::table
             .filter(device::tss_id.is_null())
+            .filter(device::unusable_reason.is_null())
             .filter(device::environment.eq(environment.as_str()))
+            .count()
+            .get_result(&mut self.connection()?)
+            .map_err(unavailable("count devices"))?;
+        unsigned("device", count)
+    }
+
+    /// The same in one token, without those that this process withholds: what a new TSS can get here.
+    pub fn free_devices_in(&self, token: &str, environment: Environment) -> Result<u64> {
+        let withheld = self.withheld().all();
+        let count: i64 = device::table
+            .filter(device::tss_id.is_null())
+            .filter(device::unusable_reason.is_null())
+            .filter(device::environment.eq(environment.as_str()))
+            .filter(device::token.eq(token))
+            .filter(device::serial_number.ne_all(withheld.iter().map(ToString::to_string)))
             .count()
             .get_result(&mut self.connection()?)
             .map_err(unavailable("count devices"))?;

@@ -4,9 +4,11 @@ use super::LedgerError;
 use crate::csp::KeyPair;
 use crate::sma::{Needs, Slice};
 use crate::terms::{
-    ClientId, ClientSerial, Revision, SeTime, SignatureCounter, TransactionNumber, TssId,
+    ClientId, ClientSerial, Revision, SeTime, SerialNumber, SignatureCounter, TransactionNumber,
+    TssId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a lane needs of the ledger.
 ///
@@ -17,7 +19,8 @@ use std::collections::BTreeMap;
 /// - `RolledBack` means nothing of it is there and nothing will be; `Unknown` means all or nothing is
 ///   there, and only a look can tell;
 /// - a batch whose expected counters do not match what is stored is rolled back (`RolledBack`), and a
-///   message `(TSS, signature counter)` that exists is never replaced, not even by equal bytes.
+///   message `(TSS, signature counter)` that exists is never replaced, not even by equal bytes;
+/// - a device that is withheld when its row is reserved, or that was set aside, is loaded for no new TSS.
 pub trait LaneLedger: Send {
     /// Locks these TSSs and loads what the needs name. A TSS that does not exist is loaded as a slice
     /// without `tss`; the right to create it is part of the lock.
@@ -29,6 +32,43 @@ pub trait LaneLedger: Send {
         tss: TssId,
         counter: SignatureCounter,
     ) -> Result<Option<Vec<u8>>, LedgerError>;
+
+    /// Whether this device belongs to a TSS. Used after a refused commit, outside any lock.
+    fn is_device_taken(&mut self, device: SerialNumber) -> Result<bool, LedgerError>;
+
+    /// Makes no TSS of this device any more; a device that a TSS has stays as it is. `reason` is for
+    /// people. Used outside any lock.
+    fn set_device_aside(&mut self, device: SerialNumber, reason: &str) -> Result<(), LedgerError>;
+
+    /// The devices that are withheld in this process: one set for all its lanes.
+    fn withheld(&self) -> WithheldDevices;
+}
+
+/// Devices that look free to the ledger, and that no lane of this process may give to a TSS: their keys
+/// have signed what waits for its commit, or do not sign. Clones share one set.
+#[derive(Clone, Debug, Default)]
+pub struct WithheldDevices(Arc<Mutex<BTreeSet<SerialNumber>>>);
+
+impl WithheldDevices {
+    /// From now on it is given to nobody. To be called before the lock is released under which it was
+    /// loaded.
+    pub fn withhold(&self, device: SerialNumber) {
+        self.set().insert(device);
+    }
+
+    /// From now on only the ledger decides.
+    pub fn release(&self, device: SerialNumber) {
+        self.set().remove(&device);
+    }
+
+    /// All of them at this moment.
+    pub fn all(&self) -> BTreeSet<SerialNumber> {
+        self.set().clone()
+    }
+
+    fn set(&self) -> MutexGuard<'_, BTreeSet<SerialNumber>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Locked TSSs. Dropping it releases the locks and commits nothing.
@@ -70,6 +110,16 @@ pub struct TssBatch {
     pub slice: Slice,
     /// New messages, in counter order. Their counters follow `expected_counter` without gap.
     pub messages: Vec<SignedMessage>,
+}
+
+impl TssBatch {
+    /// The device of a TSS that this batch creates.
+    pub fn new_device(&self) -> Option<SerialNumber> {
+        let created = self.slice.tss.as_ref();
+        created
+            .filter(|_| self.expected_counter.is_none())
+            .map(|tss| tss.device.serial_number)
+    }
 }
 
 /// A signed log message as it will be kept.

@@ -1,14 +1,14 @@
 //! The lane's side of the ledger: lock, load, commit, on a connection of its own.
 
 use super::connection::{ConnectError, EitherConnection, Manager, unavailable};
-use super::lane::{Batch, CommitError, Held, LaneLedger, LoadedTss};
-use super::loading::load;
+use super::lane::{Batch, CommitError, Held, LaneLedger, LoadedTss, WithheldDevices};
+use super::loading::{DeviceChoice, load};
 use super::sqlite::{LaneTurn, Turns};
-use super::tables::log_message;
+use super::tables::{device, log_message};
 use super::values::signed;
 use super::{LedgerError, committing, postgres, sqlite};
 use crate::sma::Needs;
-use crate::terms::{SignatureCounter, TssId};
+use crate::terms::{SerialNumber, SignatureCounter, TssId};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
@@ -23,22 +23,22 @@ pub(super) struct LaneConnection {
     manager: Manager,
     /// Only on SQLite.
     turns: Option<Arc<Turns>>,
-    token: Option<String>,
+    choice: DeviceChoice,
     connection: Option<EitherConnection>,
 }
 
 impl LaneConnection {
-    /// `token`: take free devices from this token only.
+    /// `choice`: which free devices to take.
     pub fn new(
         manager: Manager,
         turns: Option<Arc<Turns>>,
-        token: Option<String>,
+        choice: DeviceChoice,
         connection: EitherConnection,
     ) -> Self {
         Self {
             manager,
             turns,
-            token,
+            choice,
             connection: Some(connection),
         }
     }
@@ -91,7 +91,7 @@ impl LaneLedger for LaneConnection {
         if let EitherConnection::Postgres(connection) = &mut connection {
             lock_rows(connection, needs).map_err(unavailable(LOCK))?;
         }
-        let loaded = load(&mut connection, needs, self.token.as_deref())?;
+        let loaded = load(&mut connection, needs, &self.choice)?;
         Ok(Box::new(HeldRows {
             lane: self,
             connection: Some(connection),
@@ -116,6 +116,37 @@ impl LaneLedger for LaneConnection {
         })?;
         self.connection = Some(connection);
         Ok(found)
+    }
+
+    fn is_device_taken(&mut self, device: SerialNumber) -> Result<bool, LedgerError> {
+        let (connection, taken) = self.begin_with("read a device", |connection| {
+            device::table
+                .filter(device::serial_number.eq(device.to_string()))
+                .filter(device::tss_id.is_not_null())
+                .count()
+                .get_result::<i64>(connection)
+        })?;
+        self.connection = Some(connection);
+        Ok(taken > 0)
+    }
+
+    fn set_device_aside(&mut self, device: SerialNumber, reason: &str) -> Result<(), LedgerError> {
+        let turns = self.turns.clone();
+        let _writer = turns.as_ref().map(|turns| turns.take_writer());
+        let (connection, _) = self.begin_with("set a device aside", |connection| {
+            let free = device::table
+                .filter(device::serial_number.eq(device.to_string()))
+                .filter(device::tss_id.is_null());
+            diesel::update(free)
+                .set(device::unusable_reason.eq(Some(reason)))
+                .execute(connection)
+        })?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn withheld(&self) -> WithheldDevices {
+        self.choice.withheld.clone()
     }
 }
 

@@ -4,7 +4,7 @@ use super::connection::{Database, EitherConnection, unavailable};
 use super::records::{ClientRecord, DeviceRecord, StepRecord, TransactionRecord, TssRecord};
 use super::tables::{client, device, transaction_step, tss, tss_transaction};
 use super::values::{parse, signed, unsigned};
-use super::{LedgerError, LoadedTss, postgres};
+use super::{LedgerError, LoadedTss, WithheldDevices, postgres};
 use crate::sma::{Needs, Slice, TransactionRef};
 use crate::terms::{ClientId, Environment, Revision, TransactionNumber, TssId};
 use diesel::prelude::*;
@@ -19,14 +19,21 @@ const PAIRS_MAX: usize = 100;
 
 const ACTION: &str = "load the state of a TSS";
 
+/// Which free devices a lane may give to new TSSs.
+pub(super) struct DeviceChoice {
+    /// Labels of the tokens they may be in; `None`: any.
+    pub tokens: Option<Vec<String>>,
+    pub withheld: WithheldDevices,
+}
+
 /// Loads everything that `needs` names. Runs inside the transaction that holds the locks.
 pub(super) fn load(
     connection: &mut EitherConnection,
     needs: &AllNeeds,
-    token: Option<&str>,
+    choice: &DeviceChoice,
 ) -> Result<AllLoaded> {
     let mut loaded = tss_with_keys(connection, needs)?;
-    give_devices(connection, needs, token, &mut loaded)?;
+    give_devices(connection, needs, choice, &mut loaded)?;
     load_clients(connection, needs, &mut loaded)?;
     load_serials(connection, needs, &mut loaded)?;
     let transactions = load_transactions(connection, needs, &mut loaded)?;
@@ -70,7 +77,7 @@ fn tss_with_keys(connection: &mut EitherConnection, needs: &AllNeeds) -> Result<
 fn give_devices(
     connection: &mut EitherConnection,
     needs: &AllNeeds,
-    token: Option<&str>,
+    choice: &DeviceChoice,
     loaded: &mut AllLoaded,
 ) -> Result<()> {
     for environment in [Environment::Test, Environment::Live] {
@@ -87,7 +94,7 @@ fn give_devices(
         if new.is_empty() {
             continue;
         }
-        let free = free_devices(connection, environment, token, new.len())?;
+        let free = free_devices(connection, environment, choice, new.len())?;
         for (id, record) in new.iter().zip(free) {
             if let Some(place) = loaded.get_mut(id) {
                 place.key = Some(record.to_key()?);
@@ -102,15 +109,24 @@ fn give_devices(
 fn free_devices(
     connection: &mut EitherConnection,
     environment: Environment,
-    token: Option<&str>,
+    choice: &DeviceChoice,
     count: usize,
 ) -> Result<Vec<DeviceRecord>> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let environment = environment.as_str();
     let oldest_first = (device::time_creation, device::serial_number);
+    let withheld = || -> Vec<String> {
+        let all = choice.withheld.all();
+        all.iter().map(ToString::to_string).collect()
+    };
+    let tokens = choice.tokens.as_deref();
     if let EitherConnection::Postgres(postgres) = connection {
-        let serials = postgres::reserve_devices(postgres, environment, token, count)
+        let serials = postgres::reserve_devices(postgres, environment, tokens, &withheld(), count)
             .map_err(unavailable(ACTION))?;
+        // Now that the rows are reserved, nobody can begin to withhold them. Another lane may have just
+        // before it let go of one, which is rare enough for the caller to be told to come again.
+        let withheld = withheld();
+        let serials = serials.into_iter().filter(|one| !withheld.contains(one));
         return device::table
             .filter(device::serial_number.eq_any(serials))
             .order(oldest_first)
@@ -120,13 +136,15 @@ fn free_devices(
     }
     let mut free = device::table
         .filter(device::tss_id.is_null())
+        .filter(device::unusable_reason.is_null())
         .filter(device::environment.eq(environment))
+        .filter(device::serial_number.ne_all(withheld()))
         .order(oldest_first)
         .limit(count)
         .select(DeviceRecord::as_select())
         .into_boxed::<Database>();
-    if let Some(token) = token {
-        free = free.filter(device::token.eq(token));
+    if let Some(tokens) = tokens {
+        free = free.filter(device::token.eq_any(tokens));
     }
     free.load(connection).map_err(unavailable(ACTION))
 }

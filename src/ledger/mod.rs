@@ -29,6 +29,7 @@ mod values;
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
+    WithheldDevices,
 };
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};

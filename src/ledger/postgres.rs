@@ -138,21 +138,24 @@ pub(super) fn lock_absent(connection: &mut PgConnection, ids: &[String]) -> Quer
     .map(drop)
 }
 
-/// Serial numbers of free devices that no other lane is about to take.
+/// Serial numbers of free devices that no other lane is about to take, without those in `withheld`.
 pub(super) fn reserve_devices(
     connection: &mut PgConnection,
     environment: &str,
-    token: Option<&str>,
+    tokens: Option<&[String]>,
+    withheld: &[String],
     count: i64,
 ) -> QueryResult<Vec<String>> {
     // A boxed query cannot lock rows, so the optional filter is a condition of the query itself.
-    let any_token = token.is_none();
+    let any_token = tokens.is_none();
     device::table
         .filter(device::tss_id.is_null())
+        .filter(device::unusable_reason.is_null())
         .filter(device::environment.eq(environment))
+        .filter(device::serial_number.ne_all(withheld))
         .filter(
             device::token
-                .eq(token.unwrap_or_default())
+                .eq_any(tokens.unwrap_or_default())
                 .or(any_token.into_sql::<diesel::sql_types::Bool>()),
         )
         .order((device::time_creation, device::serial_number))

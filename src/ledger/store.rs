@@ -3,8 +3,9 @@
 use super::connection::{
     EitherConnection, Manager, Pooled, Writing, is_unique_violation, unavailable,
 };
-use super::lane::LaneLedger;
+use super::lane::{LaneLedger, WithheldDevices};
 use super::lane_connection::{LaneConnection, connect_error};
+use super::loading::DeviceChoice;
 use super::sqlite::{ProcessLock, Turns};
 use super::tables::ledger_meta;
 use super::{LedgerError, postgres, sqlite};
@@ -56,6 +57,7 @@ struct Inner {
     ledger_id: String,
     /// Only on SQLite.
     turns: Option<Arc<Turns>>,
+    withheld: WithheldDevices,
     _lock: Option<ProcessLock>,
 }
 
@@ -89,6 +91,7 @@ impl Store {
             pool,
             ledger_id,
             turns: lock.as_ref().map(|_| Arc::default()),
+            withheld: WithheldDevices::default(),
             _lock: lock,
         };
         Ok(Self {
@@ -109,15 +112,27 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub fn lane_for_token(&self, token: &str) -> Result<Box<dyn LaneLedger>, LedgerError> {
-        self.new_lane(Some(token.to_owned()))
+        self.lane_for_tokens(vec![token.to_owned()])
     }
 
-    fn new_lane(&self, token: Option<String>) -> Result<Box<dyn LaneLedger>, LedgerError> {
+    /// Like [`Self::lane`], but free devices are taken from these tokens only.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn lane_for_tokens(&self, tokens: Vec<String>) -> Result<Box<dyn LaneLedger>, LedgerError> {
+        self.new_lane(Some(tokens))
+    }
+
+    fn new_lane(&self, tokens: Option<Vec<String>>) -> Result<Box<dyn LaneLedger>, LedgerError> {
         let manager = self.inner.manager.clone();
         let connection = manager.open().map_err(connect_error)?;
         let turns = self.inner.turns.clone();
+        let choice = DeviceChoice {
+            tokens,
+            withheld: self.withheld().clone(),
+        };
         Ok(Box::new(LaneConnection::new(
-            manager, turns, token, connection,
+            manager, turns, choice, connection,
         )))
     }
 
@@ -155,6 +170,11 @@ impl Store {
             }
             EitherConnection::Postgres(_) => Ok(true),
         }
+    }
+
+    /// The devices that the lanes of this process withhold.
+    pub(super) fn withheld(&self) -> &WithheldDevices {
+        &self.inner.withheld
     }
 
     /// A connection for reading.

@@ -91,6 +91,7 @@ diesel::table! {
         certificate_not_after -> BigInt,
         time_creation -> BigInt,
         tss_id -> Nullable<Text>,
+        unusable_reason -> Nullable<Text>,
     }
 }
 

@@ -5,9 +5,9 @@ use super::job::Job;
 use super::lanes::LaneSettings;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
-use super::signed::{SignedTss, WRONG_KEY, sign_all};
+use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::{Deadline, Token};
-use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss};
+use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
 use crate::sma::{self, Command, Needs};
 use crate::terms::{Clock, TssId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +30,11 @@ pub(super) struct Lane {
     pub(super) early: Vec<Job>,
     /// Signs nothing more until a person has looked and started the server anew.
     pub(super) stopped: BTreeSet<TssId>,
+    /// Devices that the ledger gives to no lane of this process: those of unfinished batches, and those
+    /// in `bad_devices`.
+    pub(super) withheld: WithheldDevices,
+    /// Their keys do not sign, and the ledger has not been told yet.
+    pub(super) bad_devices: Vec<BadDevice>,
 }
 
 impl Lane {
@@ -41,6 +46,7 @@ impl Lane {
         settings: LaneSettings,
     ) -> Self {
         Self {
+            withheld: ledger.withheld(),
             ledger,
             tokens,
             clock,
@@ -51,6 +57,7 @@ impl Lane {
             decided_anew: VecDeque::new(),
             early: Vec::new(),
             stopped: BTreeSet::new(),
+            bad_devices: Vec::new(),
         }
     }
 
@@ -58,12 +65,7 @@ impl Lane {
     /// `early`.
     pub(super) fn process(&mut self, jobs: Vec<Job>) {
         self.finish_unfinished();
-        // A device in an unfinished batch still looks free to the ledger; its key has signed already.
-        let is_device_open = self.has_unfinished_creation();
-        let jobs = refuse_those(jobs, &NOT_KEPT, |job| {
-            let wants_device = matches!(job.command, Command::Assign(_));
-            self.has_unfinished(job.tss) || (is_device_open && wants_device)
-        });
+        let jobs = refuse_those(jobs, &NOT_KEPT, |job| self.has_unfinished(job.tss));
         let jobs = refuse_those(jobs, &STOPPED, |job| {
             // To give it up for good is what the person may decide.
             let is_farewell = matches!(job.command, Command::DeclareDefective);
@@ -73,6 +75,27 @@ impl Lane {
         while let Some(jobs) = batches.pop() {
             batches.extend(self.work_off(jobs));
         }
+        self.set_bad_devices_aside();
+    }
+
+    /// Where the ledger does not take it, the device stays withheld, and the next batch tries again.
+    fn set_bad_devices_aside(&mut self) {
+        let (ledger, withheld) = (&mut self.ledger, &self.withheld);
+        self.bad_devices.retain(
+            |bad| match ledger.set_device_aside(bad.device, bad.reason) {
+                Ok(()) => {
+                    withheld.release(bad.device);
+                    false
+                }
+                Err(error) => {
+                    tracing::error!(
+                        device = %bad.device, error = %chain(&error),
+                        "device {} could not be marked as unusable yet", bad.device
+                    );
+                    true
+                }
+            },
+        );
     }
 
     /// Order is the point of this function: fenced, decided, signed, kept, told.
@@ -105,12 +128,18 @@ impl Lane {
         let loaded = rounds.loaded;
         self.decided_anew.extend(sorted.again);
         self.stopped.extend(sorted.broken);
+        let bad = sorted.bad_devices.iter().map(|bad| bad.device);
+        bad.for_each(|device| self.withheld.withhold(device));
+        self.bad_devices.extend(sorted.bad_devices);
         let (batch, told, clock_told) = gather(sorted.kept);
         if batch.entries.is_empty() {
             drop(held);
             self.put_aside(told.into_iter().flat_map(Told::release).collect());
             return Vec::new();
         }
+        // To the ledger they look free until the commit is there; their keys have signed already.
+        let used = batch.entries.iter().filter_map(TssBatch::new_device);
+        used.for_each(|device| self.withheld.withhold(device));
         // From here on the batch exists; if we fall, it is what we get up with.
         let unfinished = Arc::new(Unfinished {
             batch,
@@ -181,6 +210,7 @@ struct Sorted {
     kept: Vec<PlannedTss>,
     again: Vec<Job>,
     broken: Vec<TssId>,
+    bad_devices: Vec<BadDevice>,
 }
 
 impl Rounds<'_> {
@@ -222,6 +252,7 @@ impl Rounds<'_> {
             let rest = tss.give_up_the_rest();
             sorted.again.extend(rest.again);
             sorted.broken.extend(rest.is_broken.then_some(rest.tss));
+            sorted.bad_devices.extend(rest.bad_device);
             // The same jobs on the same state at the same time give the same messages, so the
             // signatures fit.
             if let Some(mut prefix) = self.decide(rest.tss, rest.before) {

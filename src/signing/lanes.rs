@@ -90,7 +90,8 @@ impl Lanes {
         let mut threads = Vec::new();
         for token in lane_tokens(store, &tokens, settings) {
             let ledger = if token.is_empty() {
-                store.lane()?
+                // Nothing is to be made of a device whose token is not here.
+                store.lane_for_tokens(tokens.keys().cloned().collect())?
             } else {
                 // A new TSS gets a device of the token whose lane it comes from.
                 store.lane_for_token(&token)?

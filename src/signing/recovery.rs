@@ -58,12 +58,6 @@ impl Lane {
         entries.any(|entry| entry.tss == tss)
     }
 
-    /// Whether a TSS that does not exist yet has signed with its device.
-    pub(super) fn has_unfinished_creation(&self) -> bool {
-        let mut entries = self.unfinished.iter().flat_map(|work| &work.batch.entries);
-        entries.any(|entry| entry.expected_counter.is_none())
-    }
-
     /// Tries to bring every unfinished batch to its end and says what became of each TSS in them.
     pub(super) fn finish_unfinished(&mut self) -> BTreeMap<TssId, Fate> {
         let mut fates = BTreeMap::new();
@@ -82,7 +76,10 @@ impl Lane {
             };
             match fate {
                 Fate::Kept => self.was_kept(&work),
-                Fate::Dropped => self.forget(&work),
+                Fate::Dropped => {
+                    self.forget(&work);
+                    self.release_devices(&work.batch);
+                }
                 Fate::Unfinished => {}
             }
             fates.extend(work.batch.entries.iter().map(|entry| (entry.tss, fate)));
@@ -93,10 +90,18 @@ impl Lane {
     /// The batch is durable.
     pub(super) fn was_kept(&mut self, work: &Arc<Unfinished>) {
         self.forget(work);
+        self.release_devices(&work.batch);
         self.wake_early(&work.batch);
         if let Some(step) = work.clock_step {
             let told = work.clock_told.iter().map(|tss| (*tss, step.sequence));
             self.clock_steps_seen.extend(told);
+        }
+    }
+
+    /// The ledger knows by now what became of them.
+    fn release_devices(&self, batch: &Batch) {
+        for device in batch.entries.iter().filter_map(TssBatch::new_device) {
+            self.withheld.release(device);
         }
     }
 
@@ -144,25 +149,31 @@ impl Lane {
         let mut held = self.ledger.lock(&work.needs)?;
         let loaded = held.take_loaded();
         if work.stands_before(&loaded) {
-            return Ok(match held.commit(&work.batch) {
-                Ok(()) => Standing::Kept,
-                Err(error) => {
-                    tracing::warn!(
-                        error = %chain(&error), "a batch could not be committed again yet"
-                    );
-                    match error {
-                        CommitError::RolledBack { .. } if work.lost_its_device(&loaded) => {
-                            Standing::Overtaken
-                        }
-                        CommitError::RolledBack { .. } | CommitError::Unknown { .. } => {
-                            Standing::Open
-                        }
-                    }
+            let Err(error) = held.commit(&work.batch) else {
+                return Ok(Standing::Kept);
+            };
+            tracing::warn!(error = %chain(&error), "a batch could not be committed again yet");
+            return match error {
+                CommitError::RolledBack { .. } if self.has_lost_its_device(work)? => {
+                    Ok(Standing::Overtaken)
                 }
-            });
+                CommitError::RolledBack { .. } | CommitError::Unknown { .. } => Ok(Standing::Open),
+            };
         }
         drop(held);
         self.compare(&work.batch)
+    }
+
+    /// Whether the one TSS of this batch was to be created with a device that another one has by now.
+    /// Asked after a refused commit, so it is not this batch that has taken it.
+    fn has_lost_its_device(&mut self, work: &Unfinished) -> Result<bool, LedgerError> {
+        match work.batch.entries.as_slice() {
+            [entry] => match entry.new_device() {
+                Some(device) => self.ledger.is_device_taken(device),
+                None => Ok(false),
+            },
+            _ => Ok(false),
+        }
     }
 
     /// A batch is kept as a whole or not at all. Every message is looked at: a signer that went on from
@@ -208,21 +219,6 @@ impl Unfinished {
                 (None, _) | (_, None) => false,
             }
         })
-    }
-
-    /// Whether the one TSS of this batch was to be created with a device that, by now, is not to be
-    /// had: the pool offers the oldest free one, and that is another.
-    fn lost_its_device(&self, loaded: &BTreeMap<TssId, LoadedTss>) -> bool {
-        let [entry] = self.batch.entries.as_slice() else {
-            return false;
-        };
-        let offered = loaded
-            .get(&entry.tss)
-            .and_then(|loaded| loaded.slice.free_device.as_ref());
-        let wanted = entry.slice.tss.as_ref().map(|tss| &tss.device);
-        entry.expected_counter.is_none()
-            && offered.map(|device| device.serial_number)
-                != wanted.map(|device| device.serial_number)
     }
 }
 

@@ -6,7 +6,7 @@ use super::lane::chain;
 use super::plan::PlannedTss;
 use super::tokens::{Deadline, Token};
 use crate::csp::{CspError, KeyPair};
-use crate::terms::TssId;
+use crate::terms::{SerialNumber, TssId};
 use std::collections::BTreeMap;
 
 /// A TSS with as many of its messages signed as came before the first failure.
@@ -67,6 +67,15 @@ pub(super) struct Rest {
     pub again: Vec<Job>,
     /// Whether nothing more may be signed for this TSS.
     pub is_broken: bool,
+    /// The TSS was to be made of this one.
+    pub bad_device: Option<BadDevice>,
+}
+
+/// A device that no TSS can be made of.
+pub(super) struct BadDevice {
+    pub device: SerialNumber,
+    /// For the person who looks into the ledger.
+    pub reason: &'static str,
 }
 
 impl SignedTss {
@@ -94,21 +103,50 @@ impl SignedTss {
             .count()
     }
 
+    /// The device that failed a TSS which was to be made of it, where nothing of the TSS is left that
+    /// needs this very device.
+    fn bad_device(&self, signed_count: usize) -> Option<BadDevice> {
+        let reason = self.failure.as_ref().and_then(device_flaw)?;
+        let is_new = self.planned.expected_counter.is_none();
+        let mut jobs = self.planned.jobs.iter();
+        let stays = jobs.any(|job| (1..=signed_count).contains(&job.messages));
+        let device = &self.planned.slice.tss.as_ref()?.device;
+        (is_new && !stays).then_some(BadDevice {
+            device: device.serial_number,
+            reason,
+        })
+    }
+
     /// Answers or puts aside the jobs whose messages were not all signed.
     pub fn give_up_the_rest(self) -> Rest {
         let signed_count = self.signed_count();
-        let failure = Failure::of(self.planned.tss, self.failure.as_ref());
+        let bad_device = self.bad_device(signed_count);
+        let failure = match &bad_device {
+            Some(bad) => {
+                let (tss, device, reason) = (self.planned.tss, bad.device, bad.reason);
+                tracing::error!(
+                    tss.id = %tss, %device, reason,
+                    "device {device} is unusable: {reason}; TSS {tss} gets another one"
+                );
+                Failure::OtherDevice
+            }
+            None => Failure::of(self.planned.tss, self.failure.as_ref()),
+        };
         let mut rest = Rest {
             tss: self.planned.tss,
             before: Vec::new(),
             signatures: Vec::new(),
             again: Vec::new(),
             is_broken: matches!(failure, Failure::Never(_)),
+            bad_device,
         };
         for decided in self.planned.jobs {
             let mut job = decided.job;
             if decided.messages <= signed_count {
                 rest.before.push(job);
+            } else if matches!(failure, Failure::OtherDevice) {
+                // Ends with the free devices, because this one is not among them any more.
+                rest.again.push(job);
             } else if matches!(failure, Failure::Again(_)) && !job.tried_before {
                 job.tried_before = true;
                 rest.again.push(job);
@@ -132,6 +170,22 @@ enum Failure {
     Later(&'static str),
     /// Only a person may.
     Never(&'static str),
+    /// Another key may: there is no TSS yet.
+    OtherDevice,
+}
+
+/// What is wrong with the device, if it is the device that the error speaks of.
+const fn device_flaw(error: &CspError) -> Option<&'static str> {
+    match error {
+        CspError::KeyMissing { .. } => Some("its key is not in the token"),
+        CspError::WrongKey { .. } => Some("its key in the token is another"),
+        CspError::NotSupported { .. } => Some("the token cannot sign with its key"),
+        CspError::SessionLost { .. }
+        | CspError::Failed { .. }
+        | CspError::Busy { .. }
+        | CspError::DeviceGone { .. }
+        | CspError::PinRefused { .. } => None,
+    }
 }
 
 impl Failure {
@@ -161,6 +215,10 @@ impl Failure {
                 retry_after_s: 2,
             },
             Self::Never(reason) => SigningError::Broken { reason },
+            Self::OtherDevice => SigningError::Unavailable {
+                reason: "the prepared device cannot be used",
+                retry_after_s: 2,
+            },
         }
     }
 }

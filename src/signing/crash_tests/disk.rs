@@ -48,6 +48,8 @@ pub struct Disk {
     pub ignores_locks: bool,
     /// Broken on purpose: whatever is written is taken.
     pub ignores_counters: bool,
+    /// Devices that no TSS is made of any more.
+    pub set_aside: BTreeSet<SerialNumber>,
     /// Rows that cannot be read.
     pub damaged: BTreeSet<TssId>,
 }
@@ -234,6 +236,7 @@ impl Disk {
         &mut self,
         needs: &BTreeMap<TssId, Needs>,
         holder: Holder,
+        withheld: &BTreeSet<SerialNumber>,
     ) -> BTreeMap<TssId, LoadedTss> {
         let mut owners: BTreeMap<ClientId, TssId> = self
             .clients
@@ -249,7 +252,7 @@ impl Disk {
             };
             let device = match &slice.tss {
                 Some(known) => self.device(known.device.serial_number).cloned(),
-                None if needs.free_device.is_some() => self.reserve(holder),
+                None if needs.free_device.is_some() => self.reserve(holder, withheld),
                 None => None,
             };
             if slice.tss.is_none() {
@@ -279,7 +282,11 @@ impl Disk {
     }
 
     /// The oldest free device that nobody else is about to take.
-    fn reserve(&mut self, holder: Holder) -> Option<StoredDevice> {
+    fn reserve(
+        &mut self,
+        holder: Holder,
+        withheld: &BTreeSet<SerialNumber>,
+    ) -> Option<StoredDevice> {
         let late: BTreeSet<SerialNumber> = self
             .late
             .iter()
@@ -290,6 +297,8 @@ impl Disk {
             let serial = device.device.serial_number;
             device.taken_by.is_none()
                 && !late.contains(&serial)
+                && !withheld.contains(&serial)
+                && !self.set_aside.contains(&serial)
                 && !self.reserved.contains_key(&serial)
         });
         let free = free.cloned()?;

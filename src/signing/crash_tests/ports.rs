@@ -2,9 +2,11 @@
 
 use super::chaos::{Chaos, Fault, Seam};
 use super::disk::{Disk, Holder};
-use crate::ledger::{Batch, CommitError, Held, LaneLedger, LedgerError, LoadedTss};
+use crate::ledger::{
+    Batch, CommitError, Held, LaneLedger, LedgerError, LoadedTss, WithheldDevices,
+};
 use crate::sma::{Needs, Tss};
-use crate::terms::{SignatureCounter, TssId};
+use crate::terms::{SerialNumber, SignatureCounter, TssId};
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
@@ -98,6 +100,7 @@ pub struct Process {
     pub shared: Arc<Shared>,
     pub number: u64,
     pub dead: AtomicBool,
+    pub withheld: WithheldDevices,
 }
 
 impl Process {
@@ -199,7 +202,7 @@ impl LaneLedger for FakeLedger {
             if !disk.lock(needs, holder) {
                 return Err(unavailable());
             }
-            disk.load(needs, holder)
+            disk.load(needs, holder, &self.process.withheld.all())
         };
         // From here on the locks end with this value, whatever happens.
         let mut held = FakeHeld {
@@ -237,6 +240,28 @@ impl LaneLedger for FakeLedger {
             .messages
             .get(&(tss, counter))
             .map(|kept| kept.der.clone()))
+    }
+
+    fn is_device_taken(&mut self, device: SerialNumber) -> Result<bool, LedgerError> {
+        if self.process.call(Seam::Message).is_some() {
+            return Err(unavailable());
+        }
+        let disk = self.process.shared.disk();
+        Ok(disk
+            .device(device)
+            .is_some_and(|found| found.taken_by.is_some()))
+    }
+
+    fn set_device_aside(&mut self, device: SerialNumber, _: &str) -> Result<(), LedgerError> {
+        if self.process.call(Seam::Message).is_some() {
+            return Err(unavailable());
+        }
+        self.process.shared.disk().set_aside.insert(device);
+        Ok(())
+    }
+
+    fn withheld(&self) -> WithheldDevices {
+        self.process.withheld.clone()
     }
 }
 

@@ -85,11 +85,11 @@ impl World {
     }
 
     /// A signature may be lost with its process, by a panic, or because another one of its TSS failed;
-    /// with several nodes or lanes also when one went on (with the TSS, or with the device of one that
+    /// with several nodes also when one went on (with the TSS, or with the device of one that
     /// was to be created) while the other could not commit. Else every signature is kept.
     fn must_waste_nothing(&self) -> bool {
         let chaos = lock(&self.shared.chaos);
-        let is_alone = self.nodes.len() == 1 && self.plan.lanes == 1;
+        let is_alone = self.nodes.len() == 1;
         let harmless = |fault: &Fault| {
             matches!(
                 fault,

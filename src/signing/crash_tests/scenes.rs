@@ -6,7 +6,7 @@ use super::quiet;
 use super::script::{self, assign, client, initialize, merge, register, setup, start};
 use super::world::{Plan, World};
 use crate::signing::SigningError;
-use crate::sma::{Command, Outcome, TssState};
+use crate::sma::{Command, Outcome, Rejection, TssState};
 use crate::terms::TssId;
 
 pub const A: u128 = 0;
@@ -157,18 +157,73 @@ fn a_device_that_went_to_another_tss_does_not_block_for_ever() {
 
 #[test]
 fn a_device_that_has_signed_and_waits_for_its_commit_is_given_to_nobody_else() {
-    let mut world = bare_stage(quiet());
-    next_batch_stays_unfinished(&world);
-    assert!(is_unavailable(&world.ask(0, script::tss(A), &assign())));
-    // Its lane cannot finish it yet, but could work for others.
-    let locks = lock(&world.shared.chaos).counts[&Seam::Lock];
-    let fault = (Seam::Lock, locks + 1, Fault::Refused);
-    lock(&world.shared.chaos).planned.push_back(fault);
-    assert!(is_unavailable(&world.ask(0, script::tss(B), &assign())));
-    assert!(is_done(&world.ask(0, script::tss(B), &assign())));
-    assert!(is_done(&world.ask(0, script::tss(A), &assign())));
-    assert_eq!(world.shared.signatures_made(), 6, "three for each TSS");
+    // B belongs to the same lane as A, and then to another lane of the same process.
+    for lanes in [1, 2] {
+        let mut world = bare_stage(Plan { lanes, ..quiet() });
+        next_batch_stays_unfinished(&world);
+        assert!(is_unavailable(&world.ask(0, script::tss(A), &assign())));
+        // Its lane cannot finish it yet where it is asked for B; B gets the next device all the same.
+        if lanes == 1 {
+            let locks = lock(&world.shared.chaos).counts[&Seam::Lock];
+            let fault = (Seam::Lock, locks + 1, Fault::Refused);
+            lock(&world.shared.chaos).planned.push_back(fault);
+        } else {
+            lock(&world.shared.chaos).planned.clear();
+        }
+        assert!(is_done(&world.ask(0, script::tss(B), &assign())));
+        assert!(is_done(&world.ask(0, script::tss(A), &assign())));
+        assert_eq!(world.shared.signatures_made(), 6, "three for each TSS");
+        let first = world.shared.disk().devices[0].taken_by;
+        assert_eq!(first, Some(script::tss(A)));
+        nothing_to_complain_about(&mut world);
+    }
+}
+
+#[test]
+fn a_device_whose_key_does_not_sign_is_set_aside_and_the_next_one_is_taken() {
+    let mut world = bare_stage(Plan {
+        spare_devices: 1,
+        ..quiet()
+    });
+    let bad = world.shared.disk().devices[0].clone();
+    lock(&world.csp(0).wrong).push(bad.key.id);
+    let asked = [
+        (script::tss(A), assign()),
+        (script::tss(A), assign()),
+        (script::tss(B), assign()),
+    ];
+    let answers = world.ask_all(0, &asked);
+    assert!(answers.iter().all(is_done), "{answers:?}");
+    {
+        let disk = world.shared.disk();
+        assert!(disk.set_aside.contains(&bad.device.serial_number));
+        assert_eq!(disk.devices[0].taken_by, None);
+    }
     nothing_to_complain_about(&mut world);
+}
+
+#[test]
+fn when_no_free_device_signs_the_pool_is_empty_and_the_tss_is_not_stopped() {
+    let mut world = bare_stage(quiet());
+    let keys: Vec<_> = {
+        let disk = world.shared.disk();
+        disk.devices.iter().map(|device| device.key.id).collect()
+    };
+    lock(&world.csp(0).wrong).extend(keys);
+    // The ledger does not take the first mark; the device is withheld none the less.
+    goes_wrong(&world, Seam::Message, &[Fault::Refused]);
+    let answer = world.ask(0, script::tss(A), &assign());
+    assert!(
+        matches!(
+            answer,
+            Some(Err(SigningError::Rejected(Rejection::NoFreeDevice)))
+        ),
+        "{answer:?}"
+    );
+    // What a pool does that is filled again.
+    lock(&world.csp(0).wrong).clear();
+    world.shared.disk().set_aside.clear();
+    assert!(is_done(&world.ask(0, script::tss(A), &assign())));
 }
 
 #[test]

@@ -172,6 +172,7 @@ impl World {
             shared: Arc::clone(&self.shared),
             number: self.processes,
             dead: AtomicBool::new(false),
+            withheld: Default::default(),
         });
         let clock = Arc::new(FakeClock::new(&process));
         let csp = Arc::new(FakeCsp::new(&process, TOKEN));

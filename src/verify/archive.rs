@@ -106,6 +106,12 @@ impl<'a> Judgement<'a> {
                 self.findings
                     .archive(FindingCode::TimeFormMixed, About::Archive, text);
             }
+            if of_key.versions == [true; 2] {
+                let text =
+                    format!("the key {serial_number} signs messages of log versions 2 and 3");
+                self.findings
+                    .archive(FindingCode::LogVersionMixed, About::Archive, text);
+            }
             self.judge_chain(serial_number, &of_key.messages);
             let counters = || of_key.messages.iter().map(|message| message.counter);
             self.keys.push(KeySummary {
@@ -122,6 +128,7 @@ impl<'a> Judgement<'a> {
             Sequence {
                 is_partial: self.settings.is_partial,
                 key_suffix: &key_suffix,
+                unregistered: of_key.clients.unregistered(),
                 findings: &mut self.findings,
                 notes: &mut self.notes,
             }

@@ -4,6 +4,7 @@ use super::key::{PublicKey, Verdict};
 use crate::terms::{Hash, SignatureAlgorithm};
 use std::ops::RangeInclusive;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 
@@ -34,6 +35,12 @@ pub(super) struct Certificate {
     pub(super) path_len_max: Option<u32>,
     /// keyUsage: digitalSignature, keyCertSign; `None` without the extension.
     usage: Option<(bool, bool)>,
+    /// The first critical extension that is not understood here.
+    pub(super) critical_unknown: Option<String>,
+    /// subjectKeyIdentifier.
+    key_identifier: Option<Vec<u8>>,
+    /// keyIdentifier of the authorityKeyIdentifier.
+    authority_key: Option<Vec<u8>>,
     to_be_signed: Vec<u8>,
     signature_oid: String,
     signature: Vec<u8>,
@@ -65,6 +72,12 @@ impl Certificate {
         let constraints = parsed.basic_constraints().ok()?;
         let usage = parsed.key_usage().ok()?;
         let validity = parsed.validity();
+        let extensions = || {
+            parsed
+                .extensions()
+                .iter()
+                .map(|found| found.parsed_extension())
+        };
         Some(Self {
             file: file.to_owned(),
             subject: parsed.subject().as_raw().to_vec(),
@@ -77,6 +90,19 @@ impl Certificate {
             path_len_max: constraints.and_then(|found| found.value.path_len_constraint),
             usage: usage
                 .map(|found| (found.value.digital_signature(), found.value.key_cert_sign())),
+            critical_unknown: critical_unknown(&parsed),
+            key_identifier: extensions().find_map(|extension| {
+                let ParsedExtension::SubjectKeyIdentifier(found) = extension else {
+                    return None;
+                };
+                Some(found.0.to_vec())
+            }),
+            authority_key: extensions().find_map(|extension| {
+                let ParsedExtension::AuthorityKeyIdentifier(found) = extension else {
+                    return None;
+                };
+                found.key_identifier.as_ref().map(|found| found.0.to_vec())
+            }),
             to_be_signed: parsed.tbs_certificate.as_ref().to_vec(),
             signature_oid: parsed.signature_algorithm.algorithm.to_id_string(),
             signature: parsed.signature_value.data.to_vec(),
@@ -111,6 +137,14 @@ impl Certificate {
         self.subject == other.issuer || self.subject_text.eq_ignore_ascii_case(&other.issuer_text)
     }
 
+    /// Whether `other` says that a key with another identifier has signed it. Nothing can be said where
+    /// one of the two identifiers is missing.
+    pub(super) fn is_another_key_than_named_by(&self, other: &Self) -> bool {
+        let named = other.authority_key.as_ref();
+        let own = self.key_identifier.as_ref();
+        named.zip(own).is_some_and(|(named, own)| named != own)
+    }
+
     /// Whether this key has signed `other`.
     pub(super) fn has_signed(&self, other: &Self) -> bool {
         let (Some(key), Some(hash)) = (&self.key, signature_hash(&other.signature_oid)) else {
@@ -120,6 +154,25 @@ impl Certificate {
         // BSI; which of the two is for the identifier to say, and both say the same.
         key.verdict(hash, &other.to_be_signed, &other.signature) != Verdict::Invalid
     }
+}
+
+/// The first critical extension that says something nobody here looks at. basicConstraints and keyUsage
+/// are judged; identifiers of keys are compared; which policy holds and where a list of revocations lies
+/// changes no verdict. Any other one could.
+fn critical_unknown(parsed: &X509Certificate<'_>) -> Option<String> {
+    let unknown = parsed.extensions().iter().find(|extension| {
+        let is_understood = matches!(
+            extension.parsed_extension(),
+            ParsedExtension::BasicConstraints(_)
+                | ParsedExtension::KeyUsage(_)
+                | ParsedExtension::AuthorityKeyIdentifier(_)
+                | ParsedExtension::SubjectKeyIdentifier(_)
+                | ParsedExtension::CertificatePolicies(_)
+                | ParsedExtension::CRLDistributionPoints(_)
+        );
+        extension.critical && !is_understood
+    });
+    unknown.map(|extension| extension.oid.to_id_string())
 }
 
 /// What the issuer has not signed is as it must be: tags and lengths, the algorithm a second time, and

@@ -39,11 +39,16 @@ pub(super) fn follow<'a>(
             "it may not sign data, but has signed log messages",
         );
     }
+    chain.check_extensions(leaf);
     let mut last = leaf;
     while !chain.is_anchored {
         let Some(issuer) = chain.issuer(last, archive, trust) else {
             return chain;
         };
+        if issuer.is_another_key_than_named_by(last) {
+            let text = "its authorityKeyIdentifier names another key than the one that signed it";
+            chain.problem(FindingCode::AuthorityKey, last, text);
+        }
         if issuer.der == last.der {
             break;
         }
@@ -54,6 +59,7 @@ pub(super) fn follow<'a>(
             return chain;
         }
         chain.check_issuer(issuer);
+        chain.check_extensions(issuer);
         chain.links.push(issuer);
         chain.is_anchored = is_trusted(issuer);
         last = issuer;
@@ -83,8 +89,11 @@ impl<'a> Chain<'a> {
     ) -> Option<&'a Certificate> {
         let all = || trust.iter().chain(archive);
         // Names are compared first: they cost nothing.
-        let mut named = all().filter(|candidate| candidate.is_named_by(link));
-        if let Some(issuer) = named.find(|candidate| candidate.has_signed(link)) {
+        let named = || all().filter(|candidate| candidate.is_named_by(link));
+        let has_signed = |candidate: &&Certificate| candidate.has_signed(link);
+        // An authority may have several certificates for one key; the one that is meant comes first.
+        let meant = named().filter(|candidate| !candidate.is_another_key_than_named_by(link));
+        if let Some(issuer) = meant.chain(named()).find(has_signed) {
             return Some(issuer);
         }
         if let Some(issuer) = all().find(|candidate| candidate.has_signed(link)) {
@@ -107,6 +116,14 @@ impl<'a> Chain<'a> {
             self.problem(FindingCode::ChainIncomplete, link, &text);
         }
         None
+    }
+
+    fn check_extensions(&mut self, link: &Certificate) {
+        if let Some(oid) = &link.critical_unknown {
+            let oid = Quoted(oid);
+            let text = format!("its critical extension {oid} is not known to this checker");
+            self.problem(FindingCode::CriticalExtension, link, &text);
+        }
     }
 
     fn check_issuer(&mut self, issuer: &Certificate) {

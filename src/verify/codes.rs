@@ -77,6 +77,11 @@ finding_codes! {
     DataAfterEnd "data-after-end" Error,
     /// What fills up the last block of a file is not zero: nothing signs it, and nobody sees it.
     PaddingNotZero "padding-not-zero" Warning,
+    /// A global pax header, which may change names and contents for other readers (TR-03151-1 Appendix B).
+    PaxGlobalHeader "pax-global-header" Error,
+    /// A pax keyword beside `path`, `atime`, `mtime` and `size`; other readers may see other names or
+    /// contents because of it (TR-03151-1 Appendix B).
+    PaxKeyword "pax-keyword" Error,
     /// A link, a device, a folder with content or another entry that is no file (TR-03151-1 Appendix B).
     EntryNotAFile "entry-not-a-file" Error,
     /// A file larger than any log message, certificate or description may be; it was not read.
@@ -101,6 +106,12 @@ finding_codes! {
     CertificateSignature "certificate-signature" Error,
     /// An issuer's certificate may not issue certificates, or a TSS certificate may not sign data.
     CertificateUsage "certificate-usage" Error,
+    /// A certificate of the chain has a critical extension that this checker does not know, which says
+    /// that it must not be relied upon (RFC 5280 §4.2).
+    CriticalExtension "critical-extension" Error,
+    /// The authorityKeyIdentifier of a certificate names another key than the one that signed it
+    /// (TR-03153-1 §10).
+    AuthorityKey "authority-key" Warning,
     /// An issuer confirms a certificate by signature, but its name is another (TR-03153-1 §10).
     IssuerName "issuer-name" Warning,
     /// The issuer of a certificate is neither in the archive nor among the trusted ones.
@@ -129,7 +140,10 @@ finding_codes! {
     TimeUnreadable "time-unreadable" Error,
     /// Several forms of time in one archive (TR-03151-1 §3.5.1).
     TimeFormMixed "time-form-mixed" Warning,
-    /// A message is older than the one before it, and no time was set in between.
+    /// Messages of both log versions under one key.
+    LogVersionMixed "log-version-mixed" Warning,
+    /// A message is older than the one before it, and no time was set in between, or the message is older
+    /// than the time that was set, too.
     TimeBackwards "time-backwards" Error,
     /// Messages of more than one key (TR-03153-1 §5.2).
     SeveralKeys "several-keys" Warning,
@@ -145,6 +159,9 @@ finding_codes! {
     TransactionRepeated "transaction-repeated" Error,
     /// A transaction goes on after its end.
     TransactionAfterFinish "transaction-after-finish" Error,
+    /// A transaction, or an event that only a call makes, after `disableSecureElement`: from then on every
+    /// such call must be refused (TR-03153-1 §3.9.4).
+    MessageAfterDisable "message-after-disable" Warning,
     /// The text is no QR code of a receipt.
     QrUnreadable "qr-unreadable" Error,
     /// The public key in a QR code is no key on a known curve.
@@ -170,6 +187,12 @@ note_codes! {
     /// Transaction numbers between others that no message carries; a failed start consumes one
     /// (TR-03153-1 §9.4).
     TransactionNumbersSkipped "transaction-numbers-skipped",
+    /// Transactions of a client that no message before them registers, although the archive begins with
+    /// the device. Not every device registers clients.
+    ClientUnregistered "client-unregistered",
+    /// Events after `disableSecureElement` that a device may log by itself, or for the little that it
+    /// still does.
+    EventAfterDisable "event-after-disable",
     /// No trusted certificate was given: the chain agrees with itself, and that is all it proves.
     ChainUnanchored "chain-unanchored",
     /// Whether a certificate was revoked is not known; an official check must know (TR-03153-1 §10.1).

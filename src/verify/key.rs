@@ -106,8 +106,10 @@ impl PublicKey {
     }
 
     fn confirms_der(&self, digest: &[u8], signature: &[u8]) -> bool {
+        // The reader takes more than DER, and stops before bytes that follow: written again, it must be the
+        // same.
         EcdsaSig::from_der(signature)
-            .and_then(|signature| signature.verify(digest, &self.key))
+            .and_then(|read| Ok(read.to_der()? == signature && read.verify(digest, &self.key)?))
             .unwrap_or(false)
     }
 }

@@ -1,5 +1,6 @@
 //! One log message by itself: bytes, name, algorithm, signature.
 
+use super::clients::Clients;
 use super::codes::FindingCode;
 use super::key::{PublicKey, Verdict};
 use super::report::{Findings, Quoted};
@@ -49,7 +50,7 @@ pub(super) struct Examined {
 
 /// Drops what comes last in the order of the keys. What was dropped once never comes back, because as
 /// many smaller ones are kept: the outcome does not depend on the order of arrival.
-fn bound<K: Ord, V>(map: &mut BTreeMap<K, V>, len_max: usize) {
+pub(super) fn bound<K: Ord, V>(map: &mut BTreeMap<K, V>, len_max: usize) {
     while map.len() > len_max {
         map.pop_last();
     }
@@ -62,6 +63,10 @@ pub(super) struct KeyIndex {
     pub(super) messages: Vec<Indexed>,
     /// Forms of time that occur: unix time, UTCTime, GeneralizedTime.
     pub(super) time_forms: [bool; 3],
+    /// Log versions that occur: 2, 3.
+    pub(super) versions: [bool; 2],
+    /// Who was registered, and who made transactions.
+    pub(super) clients: Clients,
 }
 
 impl Examined {
@@ -195,28 +200,24 @@ impl Examined {
                     Some(TransactionPhase::Start) => Kind::Start,
                     Some(TransactionPhase::Update) => Kind::Update,
                     Some(TransactionPhase::Finish) => Kind::Finish,
-                    None => Kind::Other,
+                    None => Kind::Event,
                 }
             }
             ReadKind::System {
                 event_type, event, ..
             } => match event {
-                ReadEvent::Known {
-                    time_update: Some(_),
-                    ..
-                } => Kind::TimeUpdate,
-                ReadEvent::Known { .. } => Kind::Other,
+                ReadEvent::Known { .. } => Kind::of_event(event_type),
                 ReadEvent::Malformed => {
                     let text = format!("the content does not fit {}", Quoted(event_type));
                     self.find(file, message, FindingCode::EventMalformed, text);
-                    Kind::Other
+                    Kind::of_event(event_type)
                 }
                 ReadEvent::Unknown => {
                     self.remember_unknown_event(Quoted(event_type).to_string(), 1);
-                    Kind::Other
+                    Kind::Event
                 }
             },
-            ReadKind::Audit { .. } => Kind::Other,
+            ReadKind::Audit { .. } => Kind::Audit,
         }
     }
 
@@ -232,11 +233,12 @@ impl Examined {
             let text = "the text of the log time is no time";
             self.find(file, message, FindingCode::TimeUnreadable, text);
         }
-        let transaction = match &message.kind {
+        let number = match &message.kind {
             ReadKind::Transaction {
                 transaction_number, ..
             } => *transaction_number,
-            ReadKind::System { .. } | ReadKind::Audit { .. } => 0,
+            ReadKind::System { event, .. } => self.time_set(file, message, event),
+            ReadKind::Audit { .. } => 0,
         };
         let of_key = self.index.entry(message.serial_number).or_default();
         let [unix, utc, generalized] = &mut of_key.time_forms;
@@ -245,14 +247,51 @@ impl Examined {
             LogTime::Utc(_) => *utc = true,
             LogTime::Generalized(_) => *generalized = true,
         }
+        let [second, third] = &mut of_key.versions;
+        *(if message.version == 3 { third } else { second }) = true;
+        match &message.kind {
+            ReadKind::Transaction { client_id, .. } => {
+                of_key.clients.acts(client_id, message.signature_counter);
+            }
+            ReadKind::System {
+                event_type,
+                event:
+                    ReadEvent::Known {
+                        client_id: Some(client_id),
+                        ..
+                    },
+                ..
+            } if event_type.eq_ignore_ascii_case("registerClient") => {
+                let counter = message.signature_counter;
+                of_key.clients.is_registered(client_id, counter);
+            }
+            ReadKind::System { .. } | ReadKind::Audit { .. } => {}
+        }
         of_key.messages.push(Indexed {
             counter: message.signature_counter,
             time: time.unwrap_or(NO_TIME),
-            transaction,
+            number,
             entry: file.entry,
             kind,
         });
         bound(&mut self.index, KEYS_MAX.saturating_add(1));
+    }
+
+    /// What [`Indexed::number`] is for a system event.
+    fn time_set(&mut self, file: &LogFile, message: &ReadLogMessage, event: &ReadEvent) -> u64 {
+        let ReadEvent::Known {
+            time_update: Some((_, after)),
+            ..
+        } = event
+        else {
+            return NO_TIME.cast_unsigned();
+        };
+        let after = after.unix_seconds();
+        if after.is_none() {
+            let text = "the text of the time that was set is no time";
+            self.find(file, message, FindingCode::TimeUnreadable, text);
+        }
+        after.unwrap_or(NO_TIME).cast_unsigned()
     }
 
     /// Takes in what another thread has left.
@@ -260,7 +299,11 @@ impl Examined {
         for (serial_number, of_key) in other.index {
             let ours = self.index.entry(serial_number).or_default();
             ours.messages.extend(of_key.messages);
+            ours.clients.merge(of_key.clients);
             for (ours, theirs) in ours.time_forms.iter_mut().zip(of_key.time_forms) {
+                *ours |= theirs;
+            }
+            for (ours, theirs) in ours.versions.iter_mut().zip(of_key.versions) {
                 *ours |= theirs;
             }
         }

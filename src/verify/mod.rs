@@ -1,8 +1,12 @@
 //! The independent checker of exports and QR codes.
 //!
 //! Invariant: no rule of the signing side is asked; of the other rooms only words (`terms`) and the
-//! reading halves of `asn1` and `receipt` are used, so a mistake in how we sign cannot hide here. Any
-//! input gives a report or a [`VerifyError`], never a panic, and memory is bounded but for 32 bytes per
+//! reading halves of `asn1` and `receipt` are used, so a mistake in how we sign cannot hide here. The one
+//! exception are the names of files: `Display` of `asn1::LogFileName` writes them for an export and is
+//! asked here, too, for the name that a message must have; a mistake in it shows only in the fixed names
+//! of tests and in the archives of other makers.
+//!
+//! Any input gives a report or a [`VerifyError`], never a panic, and memory is bounded but for 32 bytes per
 //! message. The same input gives the same report, whatever the number of threads.
 //!
 //! [`FindingCode`] and [`NoteCode`] are the tables of everything that can be said. A finding is
@@ -11,6 +15,7 @@
 mod archive;
 mod certificate;
 mod chain;
+mod clients;
 mod codes;
 mod key;
 mod message;

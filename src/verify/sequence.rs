@@ -1,5 +1,6 @@
-//! The messages of one key among each other: counters, times, transactions.
+//! The messages of one key among each other: counters, times, life cycle, transactions.
 
+use super::clients::Unregistered;
 use super::codes::{FindingCode, NoteCode};
 use super::report::{Findings, Note, Ranges, message_count};
 
@@ -10,6 +11,10 @@ pub(super) const NO_TIME: i64 = i64::MIN;
 /// have gone into its certificate request (TR-03153-1 §9.1).
 const FIRST_COUNTER_MAX: u64 = 2;
 
+/// How far below the time that was set the next message may be: clocks within one device differ by less
+/// (TR-03153-1 §9.5), and fractions of seconds are cut.
+const SET_TIME_SLACK_S: i64 = 1;
+
 /// What is kept of each message: 32 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Indexed {
@@ -17,8 +22,9 @@ pub(super) struct Indexed {
     pub(super) counter: u64,
     /// Unix seconds, or [`NO_TIME`].
     pub(super) time: i64,
-    /// transactionNumber; 0 when it is no transaction log.
-    pub(super) transaction: u64,
+    /// transactionNumber; of [`Kind::TimeUpdate`] the bits of timeAfterUpdate in unix seconds, or of
+    /// [`NO_TIME`].
+    pub(super) number: u64,
     /// Place in the archive.
     pub(super) entry: u32,
     /// What it is.
@@ -36,8 +42,58 @@ pub(super) enum Kind {
     Finish,
     /// The time was set.
     TimeUpdate,
-    /// Any other.
-    Other,
+    /// The device was disabled.
+    Disable,
+    /// An event that only a call makes, one that a disabled device must refuse.
+    Call,
+    /// Any other system event, or an operation of no transaction.
+    Event,
+    /// Audit message.
+    Audit,
+}
+
+impl Kind {
+    /// By the name of a system event. What may stand after `disableSecureElement` are events that a device
+    /// logs by itself, and the deletion of what was exported (TR-03151 v1.0.1 §4.1).
+    pub(super) fn of_event(event_type: &str) -> Self {
+        // The examples of TR-03151 v1.0.1 begin with a capital letter, devices do not.
+        let is = |name: &&str| event_type.eq_ignore_ascii_case(name);
+        let calls = [
+            "initialize",
+            "setDescription",
+            "updateDevice",
+            "registerClient",
+            "deregisterClient",
+            "authenticateUser",
+            "unblockUser",
+            "unblockPin",
+            "startAudit",
+            "configureLogging",
+            "lockTransactionLogging",
+            "unlockTransactionLogging",
+        ];
+        if is(&"updateTime") {
+            Self::TimeUpdate
+        } else if is(&"disableSecureElement") {
+            Self::Disable
+        } else if calls.iter().any(is) {
+            Self::Call
+        } else {
+            Self::Event
+        }
+    }
+
+    const fn is_transaction(self) -> bool {
+        matches!(self, Self::Start | Self::Update | Self::Finish)
+    }
+}
+
+impl Indexed {
+    /// The time to which the message says that the clock was set.
+    fn set_to(&self) -> Option<i64> {
+        let time = self.number.cast_signed();
+        (self.kind == Kind::TimeUpdate && time != NO_TIME).then_some(time)
+    }
 }
 
 /// Checks the messages of one key.
@@ -46,6 +102,8 @@ pub(super) struct Sequence<'a> {
     pub(super) is_partial: bool,
     /// Goes at the end of texts that have no file: which key, where there are several.
     pub(super) key_suffix: &'a str,
+    /// Clients with transactions that no message before them registers.
+    pub(super) unregistered: Option<Unregistered>,
     /// What is found.
     pub(super) findings: &'a mut Findings,
     /// What is noted.
@@ -61,11 +119,12 @@ impl Sequence<'_> {
         };
         self.check_counters(first, messages);
         self.check_times(messages);
-        messages
-            .retain(|message| matches!(message.kind, Kind::Start | Kind::Update | Kind::Finish));
+        self.check_life(messages);
+        self.note_unregistered(first);
+        messages.retain(|message| message.kind.is_transaction());
         // What stands there twice was found above.
         messages.dedup_by_key(|message| message.counter);
-        messages.sort_unstable_by_key(|message| (message.transaction, message.counter));
+        messages.sort_unstable_by_key(|message| (message.number, message.counter));
         self.check_transactions(first, messages);
     }
 
@@ -127,17 +186,23 @@ impl Sequence<'_> {
         let mut unset: u64 = 0;
         let mut across_gaps: u64 = 0;
         let mut last: Option<&Indexed> = None;
+        // What the clock was set to since the last message with a time, or by it.
+        let mut set_to: Option<i64> = None;
         for message in messages.iter().filter(|message| message.time != NO_TIME) {
-            let may_be_unset = matches!(message.kind, Kind::Other | Kind::TimeUpdate);
-            if message.time == 0 && may_be_unset {
+            let own = message.set_to();
+            let lowest = own.map_or(set_to, |own| Some(set_to.map_or(own, |time| time.min(own))));
+            if message.time == 0 && !message.kind.is_transaction() {
+                set_to = lowest;
                 unset = unset.saturating_add(1);
                 continue;
             }
+            set_to = own;
             let Some(before) = last.replace(message) else {
                 continue;
             };
-            let time_was_set = message.kind == Kind::TimeUpdate || before.kind == Kind::TimeUpdate;
-            if message.time >= before.time || time_was_set {
+            let may_go_back =
+                lowest.is_some_and(|time| message.time >= time.saturating_sub(SET_TIME_SLACK_S));
+            if message.time >= before.time || may_go_back {
                 continue;
             }
             if self.is_partial && message.counter.saturating_sub(before.counter) > 1 {
@@ -166,6 +231,52 @@ impl Sequence<'_> {
         }
     }
 
+    /// Once disabled, a device refuses whatever is asked of it but exports; its audit goes on.
+    fn check_life(&mut self, messages: &[Indexed]) {
+        let mut by_itself: u64 = 0;
+        let mut all = messages.iter();
+        let Some(end) = all.find(|message| message.kind == Kind::Disable) else {
+            return;
+        };
+        for message in all.filter(|message| message.counter > end.counter) {
+            match message.kind {
+                Kind::Audit => {}
+                Kind::Event | Kind::TimeUpdate => by_itself = by_itself.saturating_add(1),
+                Kind::Start | Kind::Update | Kind::Finish | Kind::Call | Kind::Disable => {
+                    let text = format!(
+                        "signature counter {} had disabled the device before",
+                        end.counter
+                    );
+                    self.find(message, FindingCode::MessageAfterDisable, text);
+                }
+            }
+        }
+        if by_itself > 0 {
+            let text = format!(
+                "{} with events after signature counter {} had disabled the device",
+                message_count(by_itself),
+                end.counter
+            );
+            self.note(NoteCode::EventAfterDisable, text);
+        }
+    }
+
+    fn note_unregistered(&mut self, first_counter: u64) {
+        // What came before the archive may have registered them.
+        if self.is_partial || first_counter > FIRST_COUNTER_MAX {
+            return;
+        }
+        if let Some(found) = &self.unregistered {
+            let plural = if found.clients == 1 { "" } else { "s" };
+            let text = format!(
+                "{} client{plural} with transactions that no message before them registers; the first is \
+                 signature counter {}",
+                found.clients, found.counter_first
+            );
+            self.note(NoteCode::ClientUnregistered, text);
+        }
+    }
+
     /// `messages` are those of transactions, by number and counter.
     fn check_transactions(&mut self, first_counter: u64, messages: &[Indexed]) {
         let begins_later = first_counter > FIRST_COUNTER_MAX;
@@ -175,11 +286,11 @@ impl Sequence<'_> {
         let mut overtaken = Ranges::default();
         let mut number_last: u64 = 0;
         let mut start_last: u64 = 0;
-        for transaction in messages.chunk_by(|a, b| a.transaction == b.transaction) {
+        for transaction in messages.chunk_by(|a, b| a.number == b.number) {
             let [begin, ..] = transaction else {
                 continue;
             };
-            let number = begin.transaction;
+            let number = begin.number;
             if number.saturating_sub(number_last) > 1 && !(number_last == 0 && begins_later) {
                 skipped.push(number_last.saturating_add(1), number.saturating_sub(1));
             }
@@ -224,7 +335,7 @@ impl Sequence<'_> {
     fn check_transaction(&mut self, transaction: &[Indexed]) -> bool {
         let mut has_ended = false;
         for (at, message) in transaction.iter().enumerate() {
-            let number = message.transaction;
+            let number = message.number;
             if at > 0 && message.kind == Kind::Start {
                 let text = format!("transaction {number} was started before");
                 self.find(message, FindingCode::TransactionRepeated, text);

@@ -3,8 +3,8 @@
 use super::VerifyError;
 use super::certificate::Certificate;
 use super::codes::{FindingCode, NoteCode};
-use super::report::{About, Findings, Note};
-use super::tar::{Ending, Entry, EntryKind, Step, TarReader};
+use super::report::{About, Findings, Note, Quoted};
+use super::tar::{Disputed, Ending, Entry, EntryKind, Step, TarReader};
 use std::io::{Read, Seek};
 
 /// Largest certificate file or `info.csv`, in bytes.
@@ -92,6 +92,7 @@ impl Survey {
                 .findings
                 .archive(FindingCode::PaddingNotZero, About::Archive, text);
         }
+        survey.disputed(tar.disputed());
         Ok(survey)
     }
 
@@ -184,6 +185,26 @@ impl Survey {
             ),
         };
         self.findings.archive(code, About::Archive, text);
+    }
+
+    fn disputed(&mut self, disputed: &Disputed) {
+        if disputed.global_headers > 0 {
+            let text = format!(
+                "{} global pax headers, which change what other readers see of every later file",
+                disputed.global_headers
+            );
+            self.findings
+                .archive(FindingCode::PaxGlobalHeader, About::Archive, text);
+        }
+        for (keyword, count) in &disputed.keywords {
+            let text = format!(
+                "the pax keyword {} ({count} times) does not belong into an export, and other readers \
+                 may obey it",
+                Quoted(keyword)
+            );
+            self.findings
+                .archive(FindingCode::PaxKeyword, About::Archive, text);
+        }
     }
 
     /// Tells what is wrong and what is worth knowing about the archive as such.

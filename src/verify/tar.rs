@@ -4,6 +4,10 @@
 //! follow the end, that an entry is no file. Nothing is allocated beyond [`EXTENSION_BYTES_MAX`] for a
 //! header and what the caller asks for; no length is believed before the input was seen to be as long.
 
+mod pax;
+
+use pax::{Extension, read_records};
+use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 /// Bytes of a block.
@@ -27,6 +31,16 @@ pub(super) struct TarReader<R> {
     entries: u32,
     /// Where something else than zeros first stood between a content and the next block.
     stain: Option<u64>,
+    disputed: Disputed,
+}
+
+/// What other readers obey and this one does not: they may see other names or contents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Disputed {
+    /// Global pax headers.
+    pub(super) global_headers: u64,
+    /// Pax keywords that do not belong into an export, and in how many records each stands; bounded.
+    pub(super) keywords: BTreeMap<String, u64>,
 }
 
 /// What comes next.
@@ -83,13 +97,6 @@ pub(super) enum EntryKind {
     Other(u8),
 }
 
-/// What extension headers said about the entry that follows.
-#[derive(Default)]
-struct Extension {
-    name: Option<Vec<u8>>,
-    size: Option<u64>,
-}
-
 impl<R: Read + Seek> TarReader<R> {
     /// Begins at the beginning of the input.
     pub(super) fn new(mut input: R) -> io::Result<Self> {
@@ -103,6 +110,7 @@ impl<R: Read + Seek> TarReader<R> {
             padding: 0,
             entries: 0,
             stain: None,
+            disputed: Disputed::default(),
         })
     }
 
@@ -149,12 +157,17 @@ impl<R: Read + Seek> TarReader<R> {
                 }
                 let content = self.content(size)?;
                 let understood = match flag {
-                    b'x' => pax(&content, &mut extension),
+                    b'x' => read_records(&content, &mut extension, &mut self.disputed),
                     b'L' => {
                         extension.name = Some(until_nul(&content).to_vec());
                         Some(())
                     }
-                    // A global header and a long link name say nothing about what a file holds.
+                    b'g' => {
+                        let count = &mut self.disputed.global_headers;
+                        *count = count.saturating_add(1);
+                        Some(())
+                    }
+                    // A long link name says nothing about what a file holds.
                     _ => Some(()),
                 };
                 if understood.is_none() {
@@ -195,6 +208,11 @@ impl<R: Read + Seek> TarReader<R> {
     /// signed them, and nobody sees them.
     pub(super) const fn stain(&self) -> Option<u64> {
         self.stain
+    }
+
+    /// What other readers may have understood otherwise in what was passed so far.
+    pub(super) const fn disputed(&self) -> &Disputed {
+        &self.disputed
     }
 
     /// Goes on to the block after the present entry, and looks at the padding on the way.
@@ -327,28 +345,6 @@ fn ustar_name(header: &[u8; BLOCK]) -> Vec<u8> {
     } else {
         name.to_vec()
     }
-}
-
-/// Records `LENGTH KEYWORD=VALUE\n`; `None` when they are no such thing.
-fn pax(content: &[u8], extension: &mut Extension) -> Option<()> {
-    // Some writers count the padding of the header to its content.
-    let mut rest = content;
-    while rest.first().is_some_and(|byte| *byte != 0) {
-        let blank = rest.iter().position(|byte| *byte == b' ')?;
-        let length: usize = std::str::from_utf8(rest.get(..blank)?).ok()?.parse().ok()?;
-        let (record, others) = rest.split_at_checked(length)?;
-        let record = record.get(blank.checked_add(1)?..)?.strip_suffix(b"\n")?;
-        let equals = record.iter().position(|byte| *byte == b'=')?;
-        let (keyword, value) = record.split_at_checked(equals)?;
-        let value = value.get(1..)?;
-        match keyword {
-            b"path" => extension.name = Some(value.to_vec()),
-            b"size" => extension.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),
-            _ => {}
-        }
-        rest = others;
-    }
-    Some(())
 }
 
 /// Text without a leading `./`.

@@ -8,7 +8,7 @@ mod chains;
 mod findings;
 mod hostile;
 #[allow(dead_code, reason = "the tests of the command line use the rest")]
-mod maker;
+pub(super) mod maker;
 mod notes;
 mod sequence;
 

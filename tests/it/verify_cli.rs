@@ -390,6 +390,11 @@ fn the_document_of_a_clean_archive_is_exactly_this() {
         "findings": [],
         "notes": [
             {
+                "code": "client-unregistered",
+                "text": "1 client with transactions that no message before them registers; the first is \
+                         signature counter 1"
+            },
+            {
                 "code": "chain-unanchored",
                 "text": "the chain up to C=DE, CN=Root TEST is consistent; whether that one is to be \
                          trusted was not asked (--trust)"

@@ -212,7 +212,13 @@ fn when_no_free_device_signs_the_pool_is_empty_and_the_tss_is_not_stopped() {
     lock(&world.csp(0).wrong).extend(keys);
     // The ledger does not take the first mark; the device is withheld none the less.
     goes_wrong(&world, Seam::Message, &[Fault::Refused]);
-    let answer = world.ask(0, script::tss(A), &assign());
+    let asked = [(script::tss(A), assign())];
+    let mailbox = world.post(0, &asked).remove(0);
+    // One turn for each device that does not sign, and one for the answer.
+    for _ in 0..3 {
+        world.post(0, &[]);
+    }
+    let answer = World::heard(&mailbox);
     assert!(
         matches!(
             answer,

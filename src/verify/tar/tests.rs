@@ -1,6 +1,6 @@
 //! Fields of headers.
 
-use super::{Extension, number, pax, text};
+use super::{Disputed, Extension, number, read_records, text};
 
 #[test]
 fn numbers_are_octal_or_binary_with_padding_around() {
@@ -38,7 +38,7 @@ fn names_lose_their_dots_and_slashes_in_front_and_may_be_latin() {
 }
 
 #[test]
-fn the_last_record_of_a_keyword_counts_and_unknown_ones_do_not() {
+fn the_last_record_of_a_keyword_counts_and_unknown_ones_are_remembered() {
     let mut extension = Extension::default();
     let content = [
         &b"9 path=x\n"[..],
@@ -47,7 +47,26 @@ fn the_last_record_of_a_keyword_counts_and_unknown_ones_do_not() {
         b"9 size=7\n",
         b"\0\0",
     ];
-    assert_eq!(pax(&content.concat(), &mut extension), Some(()));
+    let mut disputed = Disputed::default();
+    let read = read_records(&content.concat(), &mut extension, &mut disputed);
+    assert_eq!(read, Some(()));
+    assert_eq!(disputed.keywords, [("comment".to_owned(), 1)].into());
+    assert_eq!(disputed.global_headers, 0);
     assert_eq!(extension.name.as_deref(), Some(&b"y"[..]));
     assert_eq!(extension.size, Some(7));
+}
+
+#[test]
+fn only_so_many_unknown_keywords_are_remembered_and_none_at_full_length() {
+    let mut disputed = Disputed::default();
+    let mut extension = Extension::default();
+    for number in 0..100 {
+        let keyword = format!("{number:03}{}", "x".repeat(500));
+        let record = format!("508 {keyword}\n").replace("\n", "=\n");
+        let record = record.replacen("508", &record.len().to_string(), 1);
+        let read = read_records(record.as_bytes(), &mut extension, &mut disputed);
+        assert_eq!(read, Some(()));
+    }
+    assert_eq!(disputed.keywords.len(), 20);
+    assert!(disputed.keywords.keys().all(|keyword| keyword.len() == 100));
 }

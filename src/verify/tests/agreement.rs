@@ -13,10 +13,10 @@ use std::num::NonZeroUsize;
 
 /// One message of each kind, in one form of time: 0 for unix time, 1 for UTCTime, 2 for GeneralizedTime.
 fn one_of_each(version: u8, time_form: usize) -> Vec<Message> {
-    let client = [0x13, 6];
+    let client = [0x13, 7];
     let registered = match version {
-        2 => tlv(0x81, b"KASSE1"),
-        _ => [&client[..], b"KASSE1"].concat(),
+        2 => tlv(0x81, b"KASSE 1"),
+        _ => [&client[..], b"KASSE 1"].concat(),
     };
     let parts = [tlv(0x04, b"one"), tlv(0x04, b" two")].concat();
     let mut finish = Message::finish(6, T0, 1);
@@ -130,24 +130,26 @@ fn headers_of_other_writers_are_read() {
 fn long_names_are_read_in_pax_in_gnu_and_in_prefix_form() {
     let device = Device::new();
     let client = "K".repeat(120);
-    let mut message = Message::start(1, T0, 1);
+    let mut message = Message::start(2, T0, 1);
     message.body = Body::Transaction {
         phase: "Start",
         number: 1,
         client,
     };
     let mut finish = message.clone();
-    finish.counter = 2;
+    finish.counter = 3;
     if let Body::Transaction { phase, .. } = &mut finish.body {
         *phase = "Finish";
     }
-    let files = device.files(&[message, finish]);
-    is_clean(&files.tar(), 2);
+    let registered = tlv(0x81, "K".repeat(120).as_bytes());
+    let register = Message::system(1, T0, "registerClient", registered);
+    let files = device.files(&[register, message, finish]);
+    is_clean(&files.tar(), 3);
     let gnu = |name: &str, size| Header {
         long_names: LongNames::Gnu,
         ..Header::file(name, size).gnu()
     };
-    is_clean(&files.tar_with(gnu), 2);
+    is_clean(&files.tar_with(gnu), 3);
     // A prefix stands for a folder, which an export has none of.
     let prefix = |name: &str, size| Header::file(name, size).with(345, b"folder");
     let report = check(&files.tar_with(prefix));

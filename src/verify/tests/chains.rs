@@ -1,5 +1,6 @@
 //! Certificates: trust, validity at signing time, chains.
 
+use super::maker::der::tlv;
 use super::maker::message::Message;
 use super::maker::pki::{Digest, Plan, curve};
 use super::maker::{Device, T0};
@@ -201,4 +202,92 @@ fn issuers_that_issue_each_other_do_not_go_round_for_ever() {
     let report = check(&files.tar());
     assert_eq!(report.signatures_valid, 1);
     assert!(!report.findings.is_empty(), "a circle has no root");
+}
+
+#[test]
+fn a_critical_extension_that_is_not_known_is_found_wherever_in_the_chain() {
+    let with = |plan: Plan, identifier, is_critical, content: &[u8]| Plan {
+        extensions: vec![(identifier, is_critical, content.to_vec())],
+        ..plan
+    };
+    let root = || Plan::authority("Root TEST");
+    let null = tlv(0x05, b"");
+    // anyPolicy
+    let policies = tlv(0x30, &tlv(0x30, &tlv(0x06, &[0x55, 0x1D, 0x20, 0])));
+    for (identifier, is_critical, content, is_found) in [
+        ("1.2.3.4", true, &null, true),
+        ("1.2.3.4", false, &null, false),
+        ("2.5.29.32", true, &policies, false),
+        // nameConstraints, which nobody here judges.
+        ("2.5.29.30", true, &tlv(0x30, b""), true),
+    ] {
+        for (leaf, root) in [
+            (
+                with(Plan::device(), identifier, is_critical, content),
+                root(),
+            ),
+            (
+                Plan::device(),
+                with(root(), identifier, is_critical, content),
+            ),
+        ] {
+            let report = check(&Device::planned(&leaf, &root).archive(&AUDIT()));
+            let expected = is_found.then_some(F::CriticalExtension);
+            assert_eq!(
+                found(&report),
+                expected.into_iter().collect(),
+                "{identifier}"
+            );
+        }
+    }
+}
+
+#[test]
+fn of_two_certificates_of_an_issuer_the_one_that_is_meant_counts() {
+    let own = |identifier: &[u8]| vec![("2.5.29.14", false, tlv(0x04, identifier))];
+    let plan = |identifier: &[u8]| Plan {
+        extensions: own(identifier),
+        ..Plan::authority("Root TEST")
+    };
+    let one = plan(b"one").issue(curve("secp384r1"), None);
+    let two = plan(b"two").issue_for(one.key.clone(), None);
+    let leaf = Plan {
+        extensions: vec![("2.5.29.35", false, tlv(0x30, &tlv(0x80, b"two")))],
+        ..Plan::device()
+    };
+    let device = Device::of(leaf.issue(curve("secp256r1"), Some(&two)), Digest::Sha256);
+    let mut files = device.files(&AUDIT());
+    files.0.insert(0, one.file());
+    assert_eq!(check(&files.tar()).findings, []);
+    files.0.retain(|(_, content)| *content != two.der());
+    assert_eq!(only_finding(&check(&files.tar())).0, F::AuthorityKey);
+}
+
+#[test]
+fn nothing_follows_the_signature_of_a_certificate_in_its_bit_string() {
+    let device = Device::on("secp256r1", Digest::Sha256, 1);
+    let der = device.chain[0].der();
+    let signature = device.chain[0].certificate.signature().as_slice();
+    let bits = |signature: &[u8]| tlv(0x03, &[&[0], signature].concat());
+    let head = &der[4..der.len() - bits(signature).len()];
+    let with = |signature: &[u8]| {
+        let changed = tlv(0x30, &[head, &bits(signature)].concat());
+        let mut files = device.files(&AUDIT());
+        files.first(|name| name.ends_with(".cer")).1 = changed;
+        check(&files.tar())
+    };
+    assert_eq!(
+        with(signature).findings,
+        [],
+        "the certificate is put together rightly"
+    );
+    for more in 0..=255 {
+        let report = with(&[signature, &[more]].concat());
+        assert_eq!(only_finding(&report).0, F::CertificateSignature, "{more}");
+    }
+    // The same numbers, but not in their shortest form.
+    let (r_len, numbers) = (signature[3], &signature[4..]);
+    let padded = [&[0x02, r_len + 1, 0][..], numbers].concat();
+    let report = with(&tlv(0x30, &padded));
+    assert_eq!(only_finding(&report).0, F::CertificateSignature);
 }

@@ -3,7 +3,7 @@
 use super::maker::der::tlv;
 use super::maker::message::{Message, Time};
 use super::maker::pki::{Digest, Plan, curve, new_key};
-use super::maker::tar::{BLOCK, Header};
+use super::maker::tar::{BLOCK, Header, Tar, record};
 use super::maker::{Device, Files, INFO_V2, T0, qr};
 use super::{check, check_with, found, only_finding, settings};
 use crate::verify::{FINDINGS_MAX, FindingCode, verify_archive, verify_qr};
@@ -63,6 +63,22 @@ fn is_log(name: &str) -> bool {
     name.ends_with(".log")
 }
 
+/// An archive with a pax header that has this keyword before its last file.
+fn with_pax(flag: u8, keyword: &str) -> Vec<u8> {
+    let mut files = files();
+    let (name, content) = files.0.pop().unwrap();
+    let mut bytes = files.tar();
+    bytes.truncate(bytes.len() - 2 * BLOCK);
+    let mut tar = Tar(bytes);
+    let record = record(keyword, "another.log");
+    tar.add(
+        &Header::file("pax", record.len()).flag(flag),
+        record.as_bytes(),
+    );
+    tar.add(&Header::file(&name, content.len()), &content);
+    tar.end()
+}
+
 /// The archive as such.
 fn container() -> Vec<Case> {
     let whole = files().tar();
@@ -95,6 +111,8 @@ fn container() -> Vec<Case> {
             F::EntryNotAFile,
             Archive([without_end, &link, &end].concat()),
         ),
+        case(F::PaxGlobalHeader, Archive(with_pax(b'g', "path"))),
+        case(F::PaxKeyword, Archive(with_pax(b'x', "GNU.sparse.name"))),
         case(
             F::FileTooLarge,
             Archive(files().with("x.cer", &[0; 65_537]).tar()),
@@ -154,6 +172,29 @@ fn certificates() -> Vec<Case> {
                 usage: Some((false, true)),
                 ..Plan::device()
             }),
+        ),
+        case(
+            F::CriticalExtension,
+            sales(Plan {
+                extensions: vec![("1.2.3.4", true, tlv(0x05, b""))],
+                ..Plan::device()
+            }),
+        ),
+        case(
+            F::AuthorityKey,
+            Archive(
+                Device::planned(
+                    &Plan {
+                        extensions: vec![("2.5.29.35", false, tlv(0x30, &tlv(0x80, b"other")))],
+                        ..Plan::device()
+                    },
+                    &Plan {
+                        extensions: vec![("2.5.29.14", false, tlv(0x04, b"own"))],
+                        ..Plan::authority("Root")
+                    },
+                )
+                .archive(&sale()),
+            ),
         ),
         case(
             F::IssuerName,
@@ -247,6 +288,14 @@ fn sequences() -> Vec<Case> {
     let good = qr::receipt(&one.signer, data, T0, T0 + 1);
     let key = good.rsplit_once(';').unwrap().0;
     vec![
+        case(
+            F::LogVersionMixed,
+            of(&[Message::audit(1, T0), Message::audit(2, T0).v3()]),
+        ),
+        case(
+            F::MessageAfterDisable,
+            of(&[Message::disable(1, T0), Message::start(2, T0, 1)]),
+        ),
         case(
             F::TimeBackwards,
             of(&[Message::audit(1, T0), Message::audit(2, T0 - 1)]),

@@ -1,5 +1,6 @@
 //! Counters, times and transactions among each other.
 
+use super::maker::der::tlv;
 use super::maker::message::Message;
 use super::maker::{Device, T0};
 use super::{check, check_with, found, note_text, only_finding, settings};
@@ -215,4 +216,112 @@ fn a_gap_of_a_filtered_archive_may_hide_why_time_went_back() {
     assert_eq!(found(&of(&messages)), both);
     let without_gap = [Message::audit(1, T0), Message::audit(2, T0 - 5)];
     assert_eq!(only_finding(&partial_of(&without_gap)).0, F::TimeBackwards);
+}
+
+#[test]
+fn after_the_time_was_set_it_goes_back_to_about_that_time_and_no_further() {
+    for shown in [T0, T0 - 100] {
+        let mut update = Message::update_time(2, T0, T0 - 100);
+        update.time = super::maker::message::Time::Unix(shown);
+        for (back, is_lawful) in [
+            (99, true),
+            (100, true),
+            (101, true),
+            (102, false),
+            (10_000, false),
+        ] {
+            let messages = [
+                Message::audit(1, T0),
+                update.clone(),
+                Message::audit(3, T0 - back),
+            ];
+            let expected: &[F] = if is_lawful { &[] } else { &[F::TimeBackwards] };
+            let codes: Vec<_> = of(&messages).findings.iter().map(|f| f.code).collect();
+            assert_eq!(codes, expected, "{shown} {back}");
+        }
+    }
+    // The message that tells of it does not go further back, either.
+    let mut update = Message::update_time(2, T0, T0 - 100);
+    update.time = super::maker::message::Time::Unix(T0 - 200);
+    assert_eq!(
+        only_finding(&of(&[Message::audit(1, T0), update])).0,
+        F::TimeBackwards
+    );
+    // Only the next message may go back.
+    let messages = [
+        Message::audit(1, T0),
+        Message::update_time(2, T0, T0 - 100),
+        Message::audit(3, T0),
+        Message::audit(4, T0 - 50),
+    ];
+    assert_eq!(only_finding(&of(&messages)).0, F::TimeBackwards);
+    // A clock that had lost its time is set to an earlier one.
+    let mut update = Message::update_time(2, 0, T0 - 100);
+    update.time = super::maker::message::Time::Unix(0);
+    let messages = |time| {
+        [
+            Message::audit(1, T0),
+            update.clone(),
+            Message::audit(3, time),
+        ]
+    };
+    assert_eq!(of(&messages(T0 - 100)).findings, []);
+    assert_eq!(only_finding(&of(&messages(T0 - 102))).0, F::TimeBackwards);
+}
+
+#[test]
+fn a_disabled_device_goes_on_with_its_audit_and_with_nothing_that_is_asked_of_it() {
+    let before = [Message::start(1, T0, 1), Message::disable(2, T0)];
+    let after = |message: Message| {
+        let mut messages = before.to_vec();
+        messages.push(message);
+        of(&messages)
+    };
+    for refused in [
+        Message::start(3, T0, 2),
+        Message::update(3, T0, 1),
+        Message::finish(3, T0, 1),
+        Message::register(3, T0),
+        Message::start_audit(3, T0),
+        Message::disable(3, T0),
+    ] {
+        let report = after(refused);
+        let text = "signature counter 2 had disabled the device before";
+        assert_eq!(only_finding(&report), (F::MessageAfterDisable, text));
+    }
+    let report = after(Message::audit(3, T0));
+    assert_eq!(report.findings, []);
+    assert_eq!(note_text(&report, N::EventAfterDisable), None);
+    let own = tlv(0x81, b"x");
+    let report = after(Message::system(3, T0, "deleteStoredData", own));
+    assert_eq!(report.findings, []);
+    let text = "1 message with events after signature counter 2 had disabled the device";
+    assert_eq!(note_text(&report, N::EventAfterDisable), Some(text));
+}
+
+#[test]
+fn a_client_is_registered_before_its_transactions() {
+    let text = |counter: u64| {
+        format!(
+            "1 client with transactions that no message before them registers; the first is signature \
+             counter {counter}"
+        )
+    };
+    let (start, register) = (Message::start, Message::register);
+    let other = Message::system(1, T0, "registerClient", tlv(0x81, b"KASSE 2"));
+    for (messages, expected) in [
+        (vec![register(1, T0), start(2, T0, 1)], None),
+        (vec![start(1, T0, 1), register(2, T0)], Some(text(1))),
+        (vec![other, start(2, T0, 1), start(3, T0, 2)], Some(text(2))),
+        (vec![start(2, T0, 1)], Some(text(2))),
+        // Whoever was registered earlier is not known.
+        (vec![start(3, T0, 1)], None),
+    ] {
+        let report = of(&messages);
+        assert_eq!(report.findings, []);
+        let noted = note_text(&report, N::ClientUnregistered);
+        assert_eq!(noted, expected.as_deref(), "{messages:?}");
+        let report = partial_of(&messages);
+        assert_eq!(note_text(&report, N::ClientUnregistered), None);
+    }
 }

@@ -160,6 +160,17 @@ impl Message {
         Self::system(counter, to, "updateTime", data.concat())
     }
 
+    /// The client of all transactions is registered.
+    pub fn register(counter: u64, time: i64) -> Self {
+        Self::system(counter, time, "registerClient", tlv(0x81, b"KASSE 1"))
+    }
+
+    /// The device is disabled.
+    pub fn disable(counter: u64, time: i64) -> Self {
+        let data = tlv(0x81, &tlv(0x02, &integer(time.into())));
+        Self::system(counter, time, "disableSecureElement", data)
+    }
+
     pub fn audit(counter: u64, time: i64) -> Self {
         Self::new(counter, time, Body::Audit)
     }

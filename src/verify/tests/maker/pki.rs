@@ -1,7 +1,7 @@
 //! Keys and certificates in software.
 
 use super::T0;
-use openssl::asn1::{Asn1Integer, Asn1Time};
+use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey, EcKeyRef, PointConversionForm};
 use openssl::hash::{MessageDigest, hash};
@@ -9,7 +9,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{HasPublic, PKey, Private};
 use openssl::sha::sha256;
 use openssl::x509::extension::{BasicConstraints, KeyUsage};
-use openssl::x509::{X509, X509Name, X509NameBuilder};
+use openssl::x509::{X509, X509Extension, X509Name, X509NameBuilder};
 
 const YEAR_S: i64 = 365 * 24 * 3600;
 
@@ -114,6 +114,8 @@ pub struct Plan {
     /// Unix seconds.
     pub valid: (i64, i64),
     pub digest: fn() -> MessageDigest,
+    /// Further extensions: identifier, whether it is critical, content.
+    pub extensions: Vec<(&'static str, bool, Vec<u8>)>,
 }
 
 impl Plan {
@@ -127,6 +129,7 @@ impl Plan {
             usage: Some((false, true)),
             valid: (T0 - YEAR_S, T0 + 10 * YEAR_S),
             digest: MessageDigest::sha384,
+            extensions: Vec::new(),
         }
     }
 
@@ -188,6 +191,12 @@ impl Plan {
                 usage.key_cert_sign().crl_sign();
             }
             builder.append_extension(usage.build().unwrap()).unwrap();
+        }
+        for (identifier, is_critical, content) in &self.extensions {
+            let identifier = Asn1Object::from_str(identifier).unwrap();
+            let content = Asn1OctetString::new_from_bytes(content).unwrap();
+            let built = X509Extension::new_from_der(&identifier, *is_critical, &content);
+            builder.append_extension(built.unwrap()).unwrap();
         }
         let signing_key = issuer.map_or(&key, |issuer| &issuer.key);
         builder.sign(signing_key, (self.digest)()).unwrap();

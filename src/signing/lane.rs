@@ -81,8 +81,8 @@ impl Lane {
     /// Where the ledger does not take it, the device stays withheld, and the next batch tries again.
     fn set_bad_devices_aside(&mut self) {
         let (ledger, withheld) = (&mut self.ledger, &self.withheld);
-        self.bad_devices.retain(|bad| {
-            match ledger.set_device_aside(bad.device, bad.reason) {
+        self.bad_devices.retain(
+            |bad| match ledger.set_device_aside(bad.device, bad.reason) {
                 Ok(()) => {
                     withheld.release(bad.device);
                     false
@@ -94,8 +94,8 @@ impl Lane {
                     );
                     true
                 }
-            }
-        });
+            },
+        );
     }
 
     /// Order is the point of this function: fenced, decided, signed, kept, told.

@@ -212,7 +212,13 @@ fn when_no_free_device_signs_the_pool_is_empty_and_the_tss_is_not_stopped() {
     lock(&world.csp(0).wrong).extend(keys);
     // The ledger does not take the first mark; the device is withheld none the less.
     goes_wrong(&world, Seam::Message, &[Fault::Refused]);
-    let answer = world.ask(0, script::tss(A), &assign());
+    let posted = world.post(0, &[(script::tss(A), assign())]);
+    for _ in 0..3 {
+        // The first turn after each device decides anew.
+        let lane = world.first_lane(0);
+        World::turn(&lane, Vec::new(), None);
+    }
+    let answer = World::heard(&posted[0]);
     assert!(
         matches!(
             answer,

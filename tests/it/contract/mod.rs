@@ -4,6 +4,7 @@ mod csp;
 mod csp_faults;
 mod csp_probe;
 mod ledger;
+mod ledger_devices;
 mod ledger_lists;
 mod ledger_rows;
 mod ledger_safety;

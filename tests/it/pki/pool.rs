@@ -1,10 +1,11 @@
 //! The pool of prepared devices, as a running node keeps it.
 
+use crate::support::ledger::{self, Place, device, to_create};
 use crate::support::token::{self, PIN, TestClock, TestEntropy, TestToken};
 use siegel::app::Node;
 use siegel::config::Config;
 use siegel::csp::KeyId;
-use siegel::ledger::{OrganizationRow, SealingKey, Store};
+use siegel::ledger::{OrganizationRow, SealingKey, Store, StoreConfig};
 use siegel::pki::CaRole;
 use siegel::sma::{Caller, Command, CredentialDigest, MetadataPatch, NewTss};
 use siegel::terms::{Clock, Environment, LogFormat, OrganizationId, SeTime, SessionId, TssId};
@@ -24,6 +25,15 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::on(&ledger::sqlite())
+    }
+
+    /// The ledger of a site on SQLite is a file in its folder, whatever the place.
+    fn on(place: &Place) -> Self {
+        let ledger = match place.config() {
+            StoreConfig::Sqlite { .. } => "sqlite = \"ledger.db\"".to_owned(),
+            StoreConfig::Postgres { url, .. } => format!("postgres = {url:?}"),
+        };
         let folder = tempfile::tempdir().unwrap();
         SealingKey::create_file(&folder.path().join("seal.key"), &TestEntropy).unwrap();
         let token = token::softhsm();
@@ -36,7 +46,7 @@ impl Site {
 listen = "127.0.0.1:0"
 
 [ledger]
-sqlite = "ledger.db"
+{ledger}
 
 [secrets]
 seal_key_file = "seal.key"
@@ -58,9 +68,12 @@ pin_file = "token.pin"
         Self { folder, token }
     }
 
+    fn config(&self) -> Config {
+        Config::read(&self.folder.path().join("siegel.toml")).unwrap()
+    }
+
     fn start(&self) -> Node {
-        let config = Config::read(&self.folder.path().join("siegel.toml")).unwrap();
-        Node::start(&config, TestClock::start(), Arc::new(TestEntropy)).unwrap()
+        Node::start(&self.config(), TestClock::start(), Arc::new(TestEntropy)).unwrap()
     }
 }
 
@@ -71,6 +84,17 @@ fn wait_until_full(store: &Store) {
         assert!(patience.monotonic_ms() < 60_000, "the pool does not fill");
         std::thread::yield_now();
     }
+}
+
+fn organization(store: &Store) -> OrganizationId {
+    let id = OrganizationId::new(Uuid::from_u128(1));
+    let row = OrganizationRow {
+        id,
+        name: "Tester".to_owned(),
+        time_creation: SeTime::UNSET,
+    };
+    store.add_organization(&row).unwrap();
+    id
 }
 
 /// Assigns a TSS, as the HTTP door does.
@@ -104,13 +128,7 @@ fn the_pool_fills_at_start_and_again_when_a_tss_takes_a_device() {
     let at_once = store.free_devices(Environment::Test).unwrap();
     assert!(at_once >= 1, "the first call must find a device");
     wait_until_full(&store);
-    let organization = OrganizationId::new(Uuid::from_u128(1));
-    let row = OrganizationRow {
-        id: organization,
-        name: "Tester".to_owned(),
-        time_creation: SeTime::UNSET,
-    };
-    store.add_organization(&row).unwrap();
+    let organization = organization(&store);
     assign(&node, organization, 2);
     assign(&node, organization, 3);
     wait_until_full(&store);
@@ -156,4 +174,74 @@ fn a_restart_finds_its_ca_and_makes_no_more_than_is_missing() {
     assert_eq!(count(), (TARGET, 2));
     assert_eq!(count(), (TARGET, 2));
     assert_eq!(site.token.open().key_ids().unwrap().len(), 2 + 3);
+}
+
+/// Runs a promise on SQLite, and on PostgreSQL where the run has a server.
+fn on_both(promise: impl Fn(&Site)) {
+    promise(&Site::new());
+    if let Some(place) = ledger::postgres() {
+        promise(&Site::on(&place));
+    }
+}
+
+#[test]
+fn a_free_device_whose_key_is_gone_or_another_is_passed_over_and_replaced() {
+    on_both(|site| {
+        let node = site.start();
+        let store = node.door().store;
+        let organization = organization(&store);
+        // The key of the device that the next TSS would get.
+        let next_key = || {
+            let mut lane = store.lane_for_token(&site.token.label).unwrap();
+            let id = TssId::new(Uuid::from_u128(99));
+            let mut held = lane.lock(&to_create(&[id])).unwrap();
+            held.take_loaded().remove(&id).unwrap().key.unwrap().id
+        };
+        wait_until_full(&store);
+        let gone = next_key();
+        site.token.elsewhere(&format!("destroy {gone}"));
+        assign(&node, organization, 2);
+        wait_until_full(&store);
+        let another = next_key();
+        assert_ne!(another, gone);
+        site.token.elsewhere(&format!("destroy {another}"));
+        site.token.elsewhere(&format!("make {another}"));
+        assign(&node, organization, 3);
+        assign(&node, organization, 4);
+        wait_until_full(&store);
+        node.stop();
+        // Two of the CA, three of TSSs; and the bad ones are not forgotten.
+        let known = store.known_keys(&site.token.label).unwrap();
+        assert_eq!(known.len(), 2 + 3 + usize::try_from(TARGET).unwrap() + 2);
+        assert!(known.contains(&gone) && known.contains(&another));
+        assert_eq!(store.free_devices(Environment::Test).unwrap(), TARGET);
+    });
+}
+
+#[test]
+fn devices_in_a_token_that_is_not_configured_neither_fill_the_pool_nor_are_taken() {
+    on_both(|site| {
+        let config = site.config();
+        let store = Store::open(&config.store, &TestEntropy).unwrap();
+        for made in 0..i64::try_from(TARGET).unwrap() {
+            let old = device("no longer configured", Environment::Test, made);
+            store.add_device(&old).unwrap();
+        }
+        drop(store);
+        let node = site.start();
+        let store = node.door().store;
+        let organization = organization(&store);
+        assign(&node, organization, 2);
+        let token = store.token_of(TssId::new(Uuid::from_u128(2))).unwrap();
+        assert_eq!(token.as_ref(), Some(&site.token.label));
+        let patience = TestClock::start();
+        let label = &site.token.label;
+        while store.free_devices_in(label, Environment::Test).unwrap() < TARGET {
+            assert!(patience.monotonic_ms() < 60_000, "the pool does not fill");
+            std::thread::yield_now();
+        }
+        node.stop();
+        let free = store.free_devices(Environment::Test).unwrap();
+        assert_eq!(free, 2 * TARGET);
+    });
 }

@@ -65,8 +65,8 @@ impl Certificate {
 
     fn from_der(file: &str, der: &[u8]) -> Option<Self> {
         let (rest, parsed) = X509Certificate::from_der(der).ok()?;
-        let der = der.get(..der.len().checked_sub(rest.len())?)?;
-        if !is_strict_around_the_signed_part(der) {
+        // One padding sign of PEM read as a digit is one more byte after the certificate.
+        if !rest.is_empty() || !is_strict_around_the_signed_part(der) {
             return None;
         }
         let constraints = parsed.basic_constraints().ok()?;

@@ -8,6 +8,6 @@ mod device_pool;
 mod entropy;
 mod node;
 
-pub use clock::SystemClock;
+pub use clock::{Stopwatch, SystemClock};
 pub use entropy::SystemEntropy;
 pub use node::{Node, NodeError};

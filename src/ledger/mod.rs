@@ -24,6 +24,7 @@ mod sealing;
 mod sqlite;
 mod store;
 mod tables;
+mod throw_away;
 mod values;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
@@ -41,6 +42,7 @@ pub use rows::{
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
+pub use throw_away::ThrowAway;
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

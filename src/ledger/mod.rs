@@ -19,6 +19,7 @@ mod management;
 mod postgres;
 mod reading;
 mod records;
+mod requests;
 mod rows;
 mod sealing;
 mod sqlite;
@@ -26,7 +27,7 @@ mod store;
 mod tables;
 mod values;
 
-pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
+pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
     WithheldDevices,
@@ -34,6 +35,7 @@ pub use lane::{
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
+pub use requests::{DeviceRow, DeviceState};
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
     ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,

@@ -206,18 +206,44 @@ impl Router {
     /// A TSS that does not exist can only be about to be assigned: any token of its environment will
     /// do, since the device that it gets says where its key is.
     fn hand_over_new(&self, job: Job) {
-        let environment = job.caller.environment;
-        let fitting = self
-            .tokens
-            .iter()
-            .find(|(_, token)| token.environment() == environment);
-        match fitting {
-            Some((token, _)) => hand_over(&self.lanes, token, job),
-            None => job.answer.send(Err(SigningError::Unavailable {
+        let chosen = if matches!(job.command, Command::Assign(_)) {
+            self.token_with_device(&job)
+        } else {
+            // There is nothing to be found, and any lane can say so.
+            Ok(self.tokens_for(&job).first().copied())
+        };
+        match chosen {
+            Ok(Some(token)) => hand_over(&self.lanes, token, job),
+            Ok(None) => job.answer.send(Err(SigningError::Unavailable {
                 reason: "no token is configured for this environment",
                 retry_after_s: 60,
             })),
+            Err(error) => refuse_all(vec![job], &unavailable(&error)),
         }
+    }
+
+    /// A token that has a device ready; where none has, any, whose lane will say so. Which one is looked
+    /// at first depends on the TSS alone, so that the same call again goes the same way.
+    fn token_with_device(&self, job: &Job) -> Result<Option<&str>, LedgerError> {
+        let mut tokens = self.tokens_for(job);
+        if tokens.len() > 1 {
+            let first = place_of(job.tss, tokens.len());
+            tokens.rotate_left(first);
+            for token in &tokens {
+                let environment = job.caller.environment;
+                if self.store.free_devices_in(token, environment)? > 0 {
+                    return Ok(Some(token));
+                }
+            }
+        }
+        Ok(tokens.first().copied())
+    }
+
+    fn tokens_for(&self, job: &Job) -> Vec<&str> {
+        let environment = job.caller.environment;
+        let fitting = self.tokens.iter();
+        let fitting = fitting.filter(|(_, token)| token.environment() == environment);
+        fitting.map(|(label, _)| label.as_str()).collect()
     }
 
     fn remember(&self, tss: TssId, token: String) {
@@ -255,17 +281,21 @@ fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
         .iter()
         .filter(|lane| lane.token.is_empty() || lane.token == token)
         .collect();
-    let mut hasher = DefaultHasher::new();
-    job.tss.hash(&mut hasher);
-    let count = u64::try_from(fitting.len()).unwrap_or(1).max(1);
-    let index = usize::try_from(hasher.finish() % count).unwrap_or_default();
-    match fitting.get(index) {
+    match fitting.get(place_of(job.tss, fitting.len())) {
         Some(lane) => lane.entrance.enter(job),
         None => job.answer.send(Err(SigningError::Unavailable {
             reason: "the token of the TSS is not available here",
             retry_after_s: 60,
         })),
     }
+}
+
+/// `hash(tss) mod count`.
+fn place_of(tss: TssId, count: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    tss.hash(&mut hasher);
+    let count = u64::try_from(count).unwrap_or(1).max(1);
+    usize::try_from(hasher.finish() % count).unwrap_or_default()
 }
 
 impl Entrance {

@@ -101,12 +101,14 @@ impl Links<'_> {
         if first.is_some_and(|first| now < first) {
             return Err(self.unfit("does not allow its key to be used yet"));
         }
-        let end = leaf.not_after().map_err(unreadable(leaf))?;
-        let end = last.map_or(end, |last| last.min(end));
-        if end <= now {
+        if last.is_some_and(|last| last <= now) {
             return Err(self.unfit("does not allow its key to be used any more"));
         }
-        Ok(end)
+        let end = leaf.not_after().map_err(unreadable(leaf))?;
+        if end <= now {
+            return Err(self.unfit("has ended"));
+        }
+        Ok(last.map_or(end, |last| last.min(end)))
     }
 
     /// The issuers, up to a root.

@@ -2,13 +2,13 @@
 
 use super::job::{AnswerOnce, Job, Place};
 use super::lane::{Lane, chain, refuse_all, unavailable};
+use super::new_tss::{place_of, token_for_new};
 use super::tokens::Token;
 use super::{Reply, SigningError, Signs, Submit};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
 use crate::terms::{Clock, TssId};
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{
@@ -206,13 +206,7 @@ impl Router {
     /// A TSS that does not exist can only be about to be assigned: any token of its environment will
     /// do, since the device that it gets says where its key is.
     fn hand_over_new(&self, job: Job) {
-        let chosen = if matches!(job.command, Command::Assign(_)) {
-            self.token_with_device(&job)
-        } else {
-            // There is nothing to be found, and any lane can say so.
-            Ok(self.tokens_for(&job).first().copied())
-        };
-        match chosen {
+        match token_for_new(&self.store, &self.tokens, &job) {
             Ok(Some(token)) => hand_over(&self.lanes, token, job),
             Ok(None) => job.answer.send(Err(SigningError::Unavailable {
                 reason: "no token is configured for this environment",
@@ -220,30 +214,6 @@ impl Router {
             })),
             Err(error) => refuse_all(vec![job], &unavailable(&error)),
         }
-    }
-
-    /// A token that has a device ready; where none has, any, whose lane will say so. Which one is looked
-    /// at first depends on the TSS alone, so that the same call again goes the same way.
-    fn token_with_device(&self, job: &Job) -> Result<Option<&str>, LedgerError> {
-        let mut tokens = self.tokens_for(job);
-        if tokens.len() > 1 {
-            let first = place_of(job.tss, tokens.len());
-            tokens.rotate_left(first);
-            for token in &tokens {
-                let environment = job.caller.environment;
-                if self.store.free_devices_in(token, environment)? > 0 {
-                    return Ok(Some(token));
-                }
-            }
-        }
-        Ok(tokens.first().copied())
-    }
-
-    fn tokens_for(&self, job: &Job) -> Vec<&str> {
-        let environment = job.caller.environment;
-        let fitting = self.tokens.iter();
-        let fitting = fitting.filter(|(_, token)| token.environment() == environment);
-        fitting.map(|(label, _)| label.as_str()).collect()
     }
 
     fn remember(&self, tss: TssId, token: String) {
@@ -288,14 +258,6 @@ fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
             retry_after_s: 60,
         })),
     }
-}
-
-/// `hash(tss) mod count`.
-fn place_of(tss: TssId, count: usize) -> usize {
-    let mut hasher = DefaultHasher::new();
-    tss.hash(&mut hasher);
-    let count = u64::try_from(count).unwrap_or(1).max(1);
-    usize::try_from(hasher.finish() % count).unwrap_or_default()
 }
 
 impl Entrance {

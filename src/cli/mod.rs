@@ -11,6 +11,7 @@ mod demo;
 mod files;
 mod hsm;
 mod init;
+mod pki;
 mod processdata;
 mod serve;
 mod verify;
@@ -46,6 +47,8 @@ enum Command {
     Admin(admin::AdminArgs),
     /// Tokens that hold keys: what there is, and what it can do.
     Hsm(hsm::HsmArgs),
+    /// Devices whose certificates a foreign authority makes: requests out, certificates in.
+    Pki(pki::PkiArgs),
     /// Write processData from the words of DSFinV-K: one JSON object a line in, one answer a line out.
     #[command(name = "processdata")]
     ProcessData(processdata::ProcessDataArgs),
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
         Command::Verify(args) => Ok(verify::run(&args)),
         Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
         Command::Hsm(args) => Ok(hsm::run(&args)),
+        Command::Pki(args) => pki::run(&args),
     };
     match outcome {
         Ok(code) => code,

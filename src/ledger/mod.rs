@@ -19,6 +19,7 @@ mod management;
 mod postgres;
 mod reading;
 mod records;
+mod requests;
 mod rows;
 mod sealing;
 mod sqlite;
@@ -27,7 +28,7 @@ mod tables;
 mod throw_away;
 mod values;
 
-pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
+pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
     WithheldDevices,
@@ -35,6 +36,7 @@ pub use lane::{
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
+pub use requests::{DeviceRow, DeviceState};
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
     ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,

@@ -10,6 +10,7 @@ mod early;
 mod job;
 mod lane;
 mod lanes;
+mod new_tss;
 mod plan;
 mod recovery;
 mod signed;

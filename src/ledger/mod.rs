@@ -25,6 +25,7 @@ mod sqlite;
 mod store;
 mod tables;
 mod values;
+mod vitals;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
 pub use lane::{
@@ -41,6 +42,7 @@ pub use rows::{
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
+pub use vitals::{ConnectionUse, FirstExpiry, FreeDevices, LedgerVitals, TssCount};
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ mod clock;
 mod device_pool;
 mod entropy;
 mod node;
+mod sampler;
 
 pub use clock::SystemClock;
 pub use entropy::SystemEntropy;

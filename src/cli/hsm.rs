@@ -126,6 +126,7 @@ fn prepare(tokens: &[RawToken], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     )?;
     environment::reexec_with(&variables)?;
     telemetry::start(&LogConfig {
+        calls: crate::http::CallTrace::Off,
         json: false,
         filter: "warn,cryptoki=off".to_owned(),
     })?;

@@ -1,8 +1,10 @@
 //! The file as it is written.
 
 use super::protection::RawProtection;
+use super::telemetry::RawTelemetry;
 use super::{ApiConfig, Config, ConfigError, ExportConfig, LogConfig, UNCERTIFIED_LIVE_SENTENCE};
 use crate::csp::pkcs11::{RawToken, TokenConfig};
+use crate::http::CallTrace;
 use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
@@ -37,6 +39,8 @@ pub(super) struct RawConfig {
     protection: RawProtection,
     #[serde(default)]
     log: RawLog,
+    #[serde(default)]
+    telemetry: RawTelemetry,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -108,6 +112,7 @@ struct RawExport {
 struct RawLog {
     format: Option<String>,
     filter: Option<String>,
+    calls: Option<String>,
 }
 
 impl RawConfig {
@@ -135,6 +140,7 @@ impl RawConfig {
             export: self.export.check()?,
             protection: self.protection.check()?,
             log: self.log.check()?,
+            telemetry: self.telemetry.check(listen)?,
         })
     }
 }
@@ -330,8 +336,18 @@ impl RawLog {
             Some("json") => true,
             Some(_) => return Err(value("log.format", "must be \"text\" or \"json\"")),
         };
+        let calls = match self.calls.as_deref() {
+            Some("off") => CallTrace::Off,
+            None | Some("debug") => CallTrace::Debug,
+            Some("info") => CallTrace::Info,
+            Some(_) => {
+                let problem = "must be \"off\", \"debug\" or \"info\"";
+                return Err(value("log.calls", problem));
+            }
+        };
         Ok(LogConfig {
             json,
+            calls,
             filter: self.filter.unwrap_or_else(|| "info".to_owned()),
         })
     }

@@ -27,6 +27,7 @@ mod store;
 mod tables;
 mod throw_away;
 mod values;
+mod vitals;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use lane::{
@@ -45,6 +46,7 @@ pub use rows::{
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
 pub use throw_away::ThrowAway;
+pub use vitals::{ConnectionUse, FirstExpiry, FreeDevices, LedgerVitals, TssCount};
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

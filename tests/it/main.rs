@@ -21,4 +21,5 @@ mod readme;
 mod support;
 mod tidy;
 mod verify_cli;
+mod watch;
 mod whole_way;

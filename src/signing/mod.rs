@@ -10,6 +10,7 @@ mod early;
 mod job;
 mod lane;
 mod lanes;
+mod locked_out;
 mod plan;
 mod recovery;
 mod signed;

@@ -116,7 +116,9 @@ impl Site {
             Database::Sqlite => "sqlite = \"siegel.db\"".to_owned(),
             Database::Shared(place) => match place.config() {
                 StoreConfig::Postgres { url, .. } => {
-                    format!("postgres = \"{url}&application_name=node-{node}\"")
+                    let url = url.trim_end_matches('?');
+                    let mark = if url.contains('?') { '&' } else { '?' };
+                    format!("postgres = \"{url}{mark}application_name=node-{node}\"")
                 }
                 StoreConfig::Sqlite { .. } => panic!("this is for PostgreSQL"),
             },

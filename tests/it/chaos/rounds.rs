@@ -44,7 +44,7 @@ pub fn site_with(database: Database, sections: &str) -> Site {
         Database::Sqlite => 1,
         Database::Shared(_) | Database::Own { .. } => 2,
     };
-    let pool = "[pki]\npool_target = 6\n";
+    let pool = "[pki]\npool_target = 12\n";
     Site::start(database, nodes, &format!("{pool}{sections}"))
 }
 
@@ -82,12 +82,14 @@ fn play_rounds(site: &Site, plan: Plan, dice: &mut Dice, tally: &mut Tally) {
         let first = shops.len();
         let new = open_shops(site, dice);
         let board = Board::new(SHOPS);
+        let opened_ms = clock.monotonic_ms();
         let (told, again_ms) = under_load(site, &board, &new, |board| {
             board.wait_for_steps(STEPS_AROUND);
             let again_ms = fault.happen(site, board, dice);
             board.wait_for_steps(STEPS_AROUND);
             again_ms
         });
+        let played_ms = clock.monotonic_ms();
         let told: Vec<_> = told
             .into_iter()
             .map(|told| Acknowledged {
@@ -104,7 +106,8 @@ fn play_rounds(site: &Site, plan: Plan, dice: &mut Dice, tally: &mut Tally) {
         tally.again_ms.entry(fault).or_default().push(again_ms);
         tally.acknowledged += told.len();
         println!(
-            "round {round}: {}, {} steps acknowledged, signing again after {again_ms} ms, {} ms in all",
+            "round {round}: {}, {} steps acknowledged, signing again after {again_ms} ms; \
+             {opened_ms} ms to begin, {played_ms} ms until the last till was answered, {} ms in all",
             fault.name(),
             told.len(),
             clock.monotonic_ms()

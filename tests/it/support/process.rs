@@ -1,6 +1,6 @@
 //! The built server as a process that a test may freeze, kill and start again.
 
-use super::installation::siegel;
+use super::installation::program;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -88,12 +88,11 @@ impl Process {
     /// # Errors
     /// What the server has printed, if it ends instead.
     pub fn start(config: &Path, clock: Option<&Path>, log: &Log) -> Result<Self, String> {
-        let siegel = siegel();
         let mut command = Command::new("env");
         // A write beyond the limit is to fail as on a full disk, and not to end the process.
         command
             .args(["--ignore-signal=XFSZ", "setpriv", "--pdeathsig", "KILL"])
-            .arg(binary(siegel.get_program().as_ref()))
+            .arg(program())
             .args(["serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(config)
             .env("NO_COLOR", "1")
@@ -165,11 +164,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The program to start: the one of this build, or what `SIEGEL_CHAOS_PROGRAM` names.
-fn binary(built: &Path) -> PathBuf {
-    std::env::var_os("SIEGEL_CHAOS_PROGRAM").map_or_else(|| built.to_owned(), PathBuf::from)
 }
 
 fn read_log(lines: impl BufRead, log: &Log, tell: &Sender<SocketAddr>) {

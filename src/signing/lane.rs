@@ -3,6 +3,7 @@
 use super::SigningError;
 use super::job::Job;
 use super::lanes::LaneSettings;
+use super::locked_out::LockedOut;
 use super::meter::LaneMeter;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
@@ -29,6 +30,8 @@ pub(super) struct Lane {
     pub(super) decided_anew: VecDeque<Job>,
     /// Came before their predecessors.
     pub(super) early: Vec<Job>,
+    /// For TSSs that another node holds.
+    pub(super) locked_out: LockedOut,
     /// Signs nothing more until a person has looked and started the server anew.
     pub(super) stopped: BTreeSet<TssId>,
     /// Devices that the ledger gives to no lane of this process: those of unfinished batches, and those
@@ -59,6 +62,7 @@ impl Lane {
             clock_steps_seen: BTreeMap::new(),
             decided_anew: VecDeque::new(),
             early: Vec::new(),
+            locked_out: LockedOut::default(),
             stopped: BTreeSet::new(),
             bad_devices: Vec::new(),
             meter: Arc::default(),
@@ -75,7 +79,7 @@ impl Lane {
             let is_farewell = matches!(job.command, Command::DeclareDefective);
             self.stopped.contains(&job.tss) && !is_farewell
         });
-        let mut batches = vec![jobs];
+        let mut batches = vec![self.locked_out.queue_up(jobs)];
         while let Some(jobs) = batches.pop() {
             batches.extend(self.work_off(jobs));
         }
@@ -113,11 +117,16 @@ impl Lane {
         let clock = Arc::clone(&self.clock);
         let mut watch = Stopwatch::start(clock.as_ref());
         meter.begins(jobs.len());
-        let needs = needs_of(&jobs);
+        let mut needs = needs_of(&jobs);
         let mut held = match self.ledger.lock(&needs) {
             Ok(held) => held,
             Err(error) => return without_lock(jobs, &error),
         };
+        let late = held.late();
+        needs.retain(|tss, _| !late.contains(tss));
+        let (late, jobs) = jobs.into_iter().partition(|job| late.contains(&job.tss));
+        let wait_ms = self.settings.lock_wait_ms;
+        self.locked_out.wait(late, self.clock.as_ref(), wait_ms);
         let loaded = held.take_loaded();
         meter.load_s.observe(watch.lap_s());
         let time = BatchTime {

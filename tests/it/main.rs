@@ -8,6 +8,7 @@
 
 mod admin_cli;
 mod bench_cli;
+mod chaos;
 mod contract;
 mod crash;
 mod docs;

@@ -102,10 +102,11 @@ fn nasty() -> Vec<Value> {
 }
 
 /// A few numbers out of one seed.
-pub(super) struct Dice(pub(super) u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
         // Numerical Recipes' constants; the upper bits are good enough for a test.
         self.0 = self
             .0

@@ -9,7 +9,7 @@ mod errors;
 mod exports;
 mod golden;
 mod health;
-mod hostile;
+pub mod hostile;
 mod limits;
 mod lists;
 mod live;

@@ -68,6 +68,7 @@ impl Place {
                 url: self.url(),
                 connections_max: 4,
                 lock_timeout_ms: LOCK_TIMEOUT_MS,
+                standstill_ms: 30_000,
             },
         }
     }

@@ -4,7 +4,7 @@
 use super::NodeError;
 use crate::ledger::{LedgerError, Store};
 use crate::pki::TestCa;
-use crate::terms::{Bell, Curve, Environment};
+use crate::terms::{Bell, Curve, Environment, chain};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -97,8 +97,7 @@ fn keep_full(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) {
 }
 
 fn complain(error: &NodeError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::error!(%error, cause, "no more devices can be prepared for now");
+    tracing::error!(error = %chain(error), "no more devices can be prepared for now");
 }
 
 /// New TSSs get devices of the token that the pool is filled in; those of any other do not count.

@@ -1,12 +1,12 @@
 //! All lanes: where a command goes, how they start and how they stop.
 
 use super::job::{AnswerOnce, Job, Place};
-use super::lane::{Lane, chain, refuse_all, unavailable};
+use super::lane::{Lane, refuse_all, unavailable};
 use super::tokens::Token;
 use super::{Reply, SigningError, Signs, Submit};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
-use crate::terms::{Clock, TssId};
+use crate::terms::{Clock, TssId, chain};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,9 +4,11 @@ use crate::app::{Node, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::csp::pkcs11::environment;
 use crate::http;
+use crate::ledger::SealingKey;
 use crate::telemetry;
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
     if args.check_config {
+        SealingKey::from_file(&config.seal_key_file)?;
         println!("{} makes sense", args.config.display());
         return Ok(());
     }
@@ -38,9 +41,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     forbid_core_dumps()?;
     telemetry::start(&config.log)?;
     // Early, so that a port in use is told before anything is touched.
-    let address = args.listen.unwrap_or(config.listen);
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("{address} cannot be listened on; is another server running?"))?;
+    let listener = listen(args.listen.unwrap_or(config.listen))?;
     tracing::warn!(
         "Siegel is not certified by the BSI: its signatures do not fulfil the duties of § 146a AO"
     );
@@ -57,12 +58,28 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // Kept until the process is gone: threads that sign would otherwise close their sessions while the
     // module's own end-of-process code runs, and SoftHSM then crashes now and again.
     std::mem::forget(node);
-    served.context("the HTTP server ended by itself")
+    served
 }
 
-async fn serve(node: &Node, listener: TcpListener) -> std::io::Result<()> {
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| {
+        let help = if error.kind() == ErrorKind::AddrInUse {
+            "another program listens there, perhaps another server; stop it, or choose another port"
+        } else if error.kind() == ErrorKind::AddrNotAvailable {
+            "no network interface of this machine has this address; choose another address"
+        } else if error.kind() == ErrorKind::PermissionDenied {
+            "this user may not listen on this port; choose one above 1023"
+        } else {
+            "choose another address or port"
+        };
+        let what = format!("{address} cannot be listened on: {help} (server.listen, --listen)");
+        anyhow::Error::from(error).context(what)
+    })
+}
+
+async fn serve(node: &Node, listener: TcpListener) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    let server = http::serve(node.door(), listener)?;
+    let server = http::serve(node.door(), listener).context("HTTP cannot be served")?;
     let handle = server.handle();
     // Before anybody hears that we are ready: a signal that came earlier would end the process at once.
     match stop_signal() {
@@ -76,7 +93,7 @@ async fn serve(node: &Node, listener: TcpListener) -> std::io::Result<()> {
         }
     }
     tracing::info!("ready on http://{address}/api/v2");
-    server.await
+    server.await.context("the HTTP server ended by itself")
 }
 
 /// Catches signals from now on; what is returned waits for the first one.

@@ -5,12 +5,15 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 use tempfile::TempDir;
 
 /// A data folder made by `siegel init`, and the server while it runs.
 pub struct Installation {
     folder: TempDir,
     server: Option<(Child, SocketAddr)>,
+    /// What the server has said since it was ready, as far as somebody has read it.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Installation {
@@ -20,6 +23,7 @@ impl Installation {
         let installation = Self {
             folder,
             server: None,
+            log: None,
         };
         let data = installation.path("");
         succeed(siegel().args(["init", "--port", "0", "--dir"]).arg(data));
@@ -53,7 +57,12 @@ impl Installation {
             told.push('\n');
         };
         // Somebody has to read on, or the server would block on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        let rest = move || {
+            lines
+                .map_while(Result::ok)
+                .fold(String::new(), |log, line| log + &line + "\n")
+        };
+        self.log = Some(std::thread::spawn(rest));
         self.server = Some((child, address));
         address
     }
@@ -64,6 +73,12 @@ impl Installation {
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         child.wait().unwrap().success()
+    }
+
+    /// What the server has said from being ready to its end.
+    pub fn log(&mut self) -> String {
+        assert!(self.server.is_none(), "the server has not ended");
+        self.log.take().expect("the server has run").join().unwrap()
     }
 
     /// Ends the server without letting it finish anything.

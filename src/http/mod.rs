@@ -6,6 +6,7 @@
 
 mod auth;
 mod body;
+mod connection;
 mod door;
 mod endpoint;
 mod health;
@@ -24,6 +25,6 @@ pub use endpoint::{Endpoint, Layer, endpoints};
 pub use limits::Rates;
 pub use problem::Problem;
 pub use problem_codes::{ErrorCode, ErrorRow, Repeat};
-pub use server::serve;
+pub use server::{ServeError, serve};
 pub use throttle::WrongLogins;
 pub use tokens::{add_token_secret, check_token_secret};

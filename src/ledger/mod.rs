@@ -36,8 +36,8 @@ pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
-    ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,
-    TokenSecret, TransactionFilter, TransactionRow, TssFilter, TssRow,
+    ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, QueuedExport,
+    Selection, Session, TokenSecret, TransactionFilter, TransactionRow, TssFilter, TssRow,
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};

@@ -115,12 +115,15 @@ pub fn export_list(
     })
 }
 
+/// How the ledger reads rows of an owner.
+type Read<Filter, Row> = fn(&Store, Owner, &Filter, &Page) -> Result<Vec<Row>, LedgerError>;
+
 /// What a list request finds of what the caller owns.
 pub(super) async fn rows<Filter: Send + 'static, Row: Send + 'static>(
     desk: &Desk,
     caller: &Caller,
     wanted: ListRequest<Filter>,
-    read: fn(&Store, Owner, &Filter, &Page) -> Result<Vec<Row>, LedgerError>,
+    read: Read<Filter, Row>,
 ) -> Result<Vec<Row>, Problem> {
     let owner = (caller.organization, caller.environment);
     let ListRequest { filter, page } = wanted;

@@ -1,4 +1,4 @@
-//! Files that hold secrets.
+//! Files that are whole or not there, and may hold secrets.
 
 use anyhow::Context as _;
 use std::fs;
@@ -8,6 +8,15 @@ use std::path::Path;
 
 /// Writes a file that only its owner can read; whole or not at all.
 pub(super) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    write_whole(path, content, 0o600)
+}
+
+/// Writes a file for everybody to read; whole or not at all.
+pub(super) fn write_public(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_whole(path, text.as_bytes(), 0o644)
+}
+
+fn write_whole(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let what = || format!("{} could not be written", path.display());
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
@@ -18,7 +27,7 @@ pub(super) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let mut file = options
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(part)
         .with_context(what)?;
     file.write_all(content).with_context(what)?;

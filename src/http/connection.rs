@@ -1,7 +1,9 @@
 //! One connection, whose client has to send its calls and to take what it is answered.
 
 use super::door::Transport;
+use super::meter::Counted;
 use actix_web::rt::net::TcpStream;
+use prometheus_client::metrics::gauge::Gauge;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use std::io;
 use std::net::SocketAddr;
@@ -47,11 +49,12 @@ pub(super) struct Connection {
     called: Option<Pin<Box<Sleep>>>,
     /// Runs while the client has room for nothing more.
     stalled: Option<Pin<Box<Sleep>>>,
+    _counted: Counted,
 }
 
 impl Connection {
-    /// Takes a connection over.
-    pub fn new(io: TcpStream, patience: Patience) -> Self {
+    /// Takes a connection over, and counts it as long as it is open.
+    pub fn new(io: TcpStream, patience: Patience, open: &Gauge) -> Self {
         // Neither can fail on a connection that is there, and it works without them.
         let _ = set_socket_send_buffer_size(&io, SEND_BUFFER_LEN);
         let _ = io.set_nodelay(true);
@@ -61,6 +64,7 @@ impl Connection {
             patience,
             called: None,
             stalled: None,
+            _counted: Counted::one(open),
         }
     }
 

@@ -2,27 +2,30 @@
 
 use super::body::{body_limits, length_told, pass_over};
 use super::connection::{Connection, Patience};
-use super::door::{Desk, Door};
+use super::door::{CallTrace, Desk, Door};
 use super::endpoint::{self, Layer};
+use super::meter::{Asked, Counted};
 use super::problem::Problem;
 use crate::ledger::LedgerError;
-use crate::terms::chain;
+use crate::terms::{Stopwatch, chain};
 use actix_cors::Cors;
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
 use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, Server, ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, Error, HttpMessage as _, HttpResponse, web};
 use bytes::Bytes;
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::TcpListener;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// Most HTTP workers.
 const WORKERS_MAX: usize = 512;
@@ -61,6 +64,7 @@ pub fn serve(door: Door, listener: TcpListener) -> Result<Server, ServeError> {
     let transport = door.settings.transport;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = door.settings.workers.unwrap_or(cores).clamp(1, WORKERS_MAX);
+    let connections = door.meter.connections.clone();
     let desk = web::Data::new(Desk::new(door)?);
     let address = listener.local_addr()?;
     let builder = Server::build()
@@ -72,6 +76,7 @@ pub fn serve(door: Door, listener: TcpListener) -> Result<Server, ServeError> {
     let stopping = builder.graceful_shutdown_signal();
     let patience = Patience::of(transport);
     let protocol = move || {
+        let connections = connections.clone();
         let stopping = stopping.clone();
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
@@ -83,10 +88,10 @@ pub fn serve(door: Door, listener: TcpListener) -> Result<Server, ServeError> {
             .client_disconnect_timeout(LINGER)
             .local_addr(address)
             .finish(map_config(app(&desk), |()| AppConfig::default()));
-        fn_service(move |io| async move {
-            let connection = Connection::new(io, patience);
+        fn_service(move |io| {
+            let connection = Connection::new(io, patience, &connections);
             let client = connection.client();
-            Ok((connection, Protocol::Http1, client))
+            ready(Ok((connection, Protocol::Http1, client)))
         })
         .and_then(http)
         .map_err(|error: DispatchError| {
@@ -181,30 +186,56 @@ impl MessageBody for Bodiless {
     }
 }
 
-/// Gives the answer the id of its request, and says how long it took.
+/// Gives the answer the id of its request, says how long it took, and counts it.
 async fn label(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let desk = request.app_data::<web::Data<Desk>>().cloned();
+    // Absent only if the server was put together wrongly; then nobody answers either.
+    let Some(desk) = request.app_data::<web::Data<Desk>>().cloned() else {
+        return next.call(request).await;
+    };
+    let id = request_id(&desk, &request);
+    let mut watch = Stopwatch::start(desk.door.clock.as_ref());
+    let in_flight = Counted::one(&desk.door.meter.in_flight);
+    // Of the highest level, so that every trace of the request has it, whatever is filtered.
+    let text = id.as_ref().and_then(|id| id.to_str().ok());
+    let span = tracing::error_span!("request", request_id = text);
+    let mut answer = next.call(request).instrument(span.clone()).await?;
+    drop(in_flight);
+    let took_s = watch.lap_s();
+    let asked = desk.door.meter.answered(&answer, took_s);
+    span.in_scope(|| trace(desk.door.settings.calls, &asked, answer.status(), took_s));
+    let headers = answer.headers_mut();
+    if let Some(id) = id {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("{took_s:.3}")) {
+        headers.insert(RESPONSE_TIME, value);
+    }
+    Ok(answer)
+}
+
+/// By the route, because what is in a path belongs to the client.
+fn trace(calls: CallTrace, Asked { method, route }: &Asked, status: StatusCode, took_s: f64) {
+    let status = status.as_u16();
+    match calls {
+        CallTrace::Off => {}
+        CallTrace::Debug => {
+            tracing::debug!(method, route, status, took_s, "{method} {route}: {status}");
+        }
+        CallTrace::Info => {
+            tracing::info!(method, route, status, took_s, "{method} {route}: {status}");
+        }
+    }
+}
+
+/// The one that the client gave, or a new one.
+fn request_id(desk: &Desk, request: &ServiceRequest) -> Option<HeaderValue> {
     let given = request.headers().get(&REQUEST_ID).cloned();
     let given = given
         .filter(|value| (1..=REQUEST_ID_LEN_MAX).contains(&value.len()) && value.to_str().is_ok());
-    let now_ms = |desk: &web::Data<Desk>| desk.door.clock.monotonic_ms();
-    let started_ms = desk.as_ref().map(now_ms);
-    let mut answer = next.call(request).await?;
-    let id = given.or_else(|| desk.as_ref().and_then(|desk| random_id(desk)));
-    if let Some(id) = id {
-        answer.headers_mut().insert(REQUEST_ID, id);
-    }
-    if let (Some(desk), Some(started_ms)) = (desk, started_ms) {
-        let took_ms = now_ms(&desk).saturating_sub(started_ms);
-        let text = format!("{}.{:03}", took_ms / 1000, took_ms % 1000);
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            answer.headers_mut().insert(RESPONSE_TIME, value);
-        }
-    }
-    Ok(answer)
+    given.or_else(|| random_id(desk))
 }
 
 fn random_id(desk: &Desk) -> Option<HeaderValue> {

@@ -153,10 +153,7 @@ fn credentials_lie_beside_the_configuration_and_only_their_owner_reads_what_the_
 fn what_clients_do_wrong_is_no_error_of_the_server() {
     for (filter, tells) in [("info", false), ("info,siegel::http=debug", true)] {
         let mut installation = Installation::new();
-        let file = installation.path("siegel.toml");
-        let mut text = fs::read_to_string(&file).unwrap();
-        text.push_str(&format!("\n[log]\nfilter = \"{filter}\"\n"));
-        fs::write(&file, text).unwrap();
+        installation.configure(&format!("[log]\nfilter = \"{filter}\""));
         let address = installation.start();
         let large = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(140_000));
         for bytes in [
@@ -173,7 +170,7 @@ fn what_clients_do_wrong_is_no_error_of_the_server() {
             assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"));
         }
         assert!(installation.stop());
-        let log = installation.log();
+        let log = installation.log().join("\n");
         assert!(log.contains("stopping"), "{log}");
         assert!(!log.contains("ERROR"), "{log}");
         assert_eq!(log.contains("a connection broke off"), tells, "{log}");

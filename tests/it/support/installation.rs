@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
 
@@ -12,9 +13,12 @@ use tempfile::TempDir;
 pub struct Installation {
     folder: TempDir,
     server: Option<(Child, SocketAddr)>,
-    /// What the server has said since it was ready, as far as somebody has read it.
-    log: Option<JoinHandle<String>>,
+    log: Log,
+    reader: Option<JoinHandle<()>>,
 }
+
+/// Lines that servers have logged so far.
+type Log = Arc<Mutex<Vec<String>>>;
 
 impl Installation {
     /// Makes the folder and the demo's credentials.
@@ -23,7 +27,8 @@ impl Installation {
         let installation = Self {
             folder,
             server: None,
-            log: None,
+            log: Log::default(),
+            reader: None,
         };
         let data = installation.path("");
         succeed(siegel().args(["init", "--port", "0", "--dir"]).arg(data));
@@ -35,6 +40,27 @@ impl Installation {
         self.folder.path().join(name)
     }
 
+    /// Adds sections to the configuration.
+    pub fn configure(&self, sections: &str) {
+        let file = self.path("siegel.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{text}\n{sections}\n")).unwrap();
+    }
+
+    /// Every line logged so far; all of them once the server was stopped.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The first line with this text.
+    pub fn logged(&self, text: &str) -> String {
+        let log = self.log();
+        let found = log.iter().find(|line| line.contains(text));
+        found
+            .unwrap_or_else(|| panic!("{text:?} is not in {log:?}"))
+            .clone()
+    }
+
     /// Starts the server on a free port and waits until it says that it is ready.
     pub fn start(&mut self) -> SocketAddr {
         let mut child = siegel()
@@ -43,28 +69,33 @@ impl Installation {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut told = String::new();
-        let address = loop {
-            let Some(line) = lines.next() else {
-                panic!("the server ended: {told}");
-            };
-            let line = line.unwrap();
-            if let Some((_, url)) = line.split_once("ready on http://") {
-                break url.split('/').next().unwrap().parse().unwrap();
-            }
-            told.push_str(&line);
-            told.push('\n');
-        };
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (tell, told) = mpsc::channel();
+        let log = Arc::clone(&self.log);
         // Somebody has to read on, or the server would block on a full pipe.
-        let rest = move || {
-            lines
-                .map_while(Result::ok)
-                .fold(String::new(), |log, line| log + &line + "\n")
+        self.reader = Some(std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let ready = line
+                    .split_once("ready on http://")
+                    .map(|(_, url)| url.to_owned());
+                log.lock().unwrap().push(line);
+                if let Some(url) = ready {
+                    let _ = tell.send(url);
+                }
+            }
+        }));
+        let Ok(url) = told.recv() else {
+            panic!("the server ended: {}", self.log().join("\n"));
         };
-        self.log = Some(std::thread::spawn(rest));
+        let address = url.split('/').next().unwrap().parse().unwrap();
         self.server = Some((child, address));
         address
+    }
+
+    /// The process of the running server.
+    pub fn pid(&self) -> u32 {
+        let (child, _) = self.server.as_ref().expect("the server runs");
+        child.id()
     }
 
     /// Stops the server as an operator does, and returns whether it ended well.
@@ -72,13 +103,9 @@ impl Installation {
         let (mut child, _) = self.server.take().expect("the server runs");
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        child.wait().unwrap().success()
-    }
-
-    /// What the server has said from being ready to its end.
-    pub fn log(&mut self) -> String {
-        assert!(self.server.is_none(), "the server has not ended");
-        self.log.take().expect("the server has run").join().unwrap()
+        let ended_well = child.wait().unwrap().success();
+        self.reader.take().unwrap().join().unwrap();
+        ended_well
     }
 
     /// Ends the server without letting it finish anything.

@@ -139,7 +139,7 @@ impl RawConfig {
             listen,
             workers: at_least_one("server.workers", self.server.workers)?,
             store: self.ledger.check(folder, &lanes)?,
-            seal_key_file: folder.join(self.secrets.seal_key_file),
+            seal_key_file: self.secrets.check(folder)?,
             tokens,
             device_source: self.pki.source()?,
             curve: self.pki.curve()?,
@@ -205,6 +205,10 @@ impl RawLedger {
 
     fn check(self, folder: &Path, lanes: &LaneSettings) -> Result<StoreConfig, ConfigError> {
         match (self.sqlite, self.postgres) {
+            (Some(path), None) if path.as_os_str().is_empty() => Err(value(
+                "ledger.sqlite",
+                "is empty; give the path of the database file, such as \"siegel.db\"",
+            )),
             (Some(path), None) => Ok(StoreConfig::Sqlite {
                 path: folder.join(path),
             }),
@@ -222,6 +226,16 @@ impl RawLedger {
                 "needs either sqlite = FILE or postgres = URL",
             )),
         }
+    }
+}
+
+impl RawSecrets {
+    fn check(self, folder: &Path) -> Result<PathBuf, ConfigError> {
+        if self.seal_key_file.as_os_str().is_empty() {
+            let problem = "is empty; give the path of the key file, such as \"seal.key\"";
+            return Err(value("secrets.seal_key_file", problem));
+        }
+        Ok(folder.join(self.seal_key_file))
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::entrance::{Entrance, Exit, Taken, way_in};
 use super::job::{AnswerOnce, Job};
-use super::lane::{Lane, chain, refuse_all, unavailable};
+use super::lane::{Lane, refuse_all, unavailable};
 use super::meter::{LaneMeter, LaneReading, TokenReading};
 use super::new_tss::{place_of, token_for_new};
 use super::tokens::Token;
 use super::{Reply, SigningError, Signs, Submit, lock};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
-use crate::terms::{Clock, TssId};
+use crate::terms::{Clock, TssId, chain};
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -10,6 +10,7 @@ use crate::ledger::{LedgerError, SealingKey, Store};
 use crate::pki::{NewCa, PkiError, TestCa};
 use crate::signing::{Lanes, Submit, Token};
 use crate::terms::{Clock, Entropy, Environment};
+use crate::witness::{WitnessError, Witnesses};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -33,6 +34,9 @@ pub enum NodeError {
     /// There is no certificate authority.
     #[error("the test CA cannot be used")]
     Pki(#[from] PkiError),
+    /// The witnesses know another ledger, or cannot be asked.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
     /// A thread could not be started.
     #[error("a thread could not be started")]
     Thread(#[from] std::io::Error),
@@ -43,6 +47,7 @@ pub struct Node {
     lanes: Arc<Lanes>,
     pool: Option<Arc<DevicePool>>,
     exports: Arc<ExportWorker>,
+    witnesses: Witnesses,
     door: Door,
 }
 
@@ -59,6 +64,7 @@ impl Node {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
         let tokens = open_tokens(config, &clock, &entropy)?;
+        let witnesses = start_witnesses(config, &store, &tokens, &clock, entropy.as_ref())?;
         let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
         let rules = config.rules.clone();
         let lanes = Lanes::start(&store, tokens, &clock, rules, config.lanes)?;
@@ -88,6 +94,7 @@ impl Node {
             lanes,
             pool,
             exports,
+            witnesses,
             door,
         })
     }
@@ -104,6 +111,7 @@ impl Node {
         if let Some(pool) = &self.pool {
             pool.stop();
         }
+        self.witnesses.stop();
         match self.door.store.settle() {
             Ok(true) => {}
             Ok(false) => {
@@ -151,6 +159,26 @@ fn open_tokens(
         }
     }
     Ok(tokens)
+}
+
+/// Before anything is signed: the ledger may be older than what was told.
+fn start_witnesses(
+    config: &Config,
+    store: &Store,
+    tokens: &BTreeMap<String, Token>,
+    clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+) -> Result<Witnesses, WitnessError> {
+    let tokens = tokens
+        .iter()
+        .map(|(label, token)| {
+            (
+                label.clone(),
+                (Arc::clone(token.csp()), token.environment()),
+            )
+        })
+        .collect();
+    Witnesses::start(store, &tokens, &config.witness, clock, entropy)
 }
 
 /// The pool for TEST, filled from the first TEST token, which is also the one that new TSSs go to.

@@ -7,6 +7,7 @@ use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
 use crate::terms::{Curve, Environment, LogFormat};
+use crate::witness::WitnessSettings;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,9 @@ struct RawLedger {
     postgres: Option<String>,
     connections_max: Option<u32>,
     lock_timeout_ms: Option<u32>,
+    witness_file: Option<PathBuf>,
+    #[serde(default)]
+    danger_begin_anew: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,6 +128,7 @@ impl RawConfig {
         Ok(Config {
             listen,
             workers: at_least_one("server.workers", self.server.workers)?,
+            witness: self.ledger.witness(folder),
             store: self.ledger.check(folder)?,
             seal_key_file: folder.join(self.secrets.seal_key_file),
             tokens,
@@ -177,6 +182,14 @@ fn check_live(tokens: &[TokenConfig], sentence: Option<&str>) -> Result<(), Conf
 }
 
 impl RawLedger {
+    fn witness(&self, folder: &Path) -> WitnessSettings {
+        let file = self.witness_file.as_deref();
+        WitnessSettings {
+            file: folder.join(file.unwrap_or(Path::new("node.witness"))),
+            begins_anew: self.danger_begin_anew,
+        }
+    }
+
     fn check(self, folder: &Path) -> Result<StoreConfig, ConfigError> {
         match (self.sqlite, self.postgres) {
             (Some(path), None) => Ok(StoreConfig::Sqlite {

@@ -7,6 +7,7 @@
 //! Two sides: [`lane`] is what signing uses (lock, load, commit), [`Store`] is everything else.
 
 mod accounts;
+mod clearance;
 mod committing;
 mod connection;
 mod devices;
@@ -16,17 +17,21 @@ mod lane_connection;
 mod loading;
 mod logins;
 mod management;
+mod nodes;
 mod postgres;
 mod reading;
 mod records;
+mod released;
 mod rows;
 mod sealing;
 mod sqlite;
 mod store;
+mod survey;
 mod tables;
 mod values;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
+pub use clearance::Clearance;
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
     WithheldDevices,
@@ -34,6 +39,7 @@ pub use lane::{
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
+pub use released::{Fresh, Mark, Released, ReleasedMessage};
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
     ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,
@@ -41,6 +47,7 @@ pub use rows::{
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
+pub use survey::{Hold, Standing, Survey};
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -4,18 +4,18 @@ use super::connection::{
     EitherConnection, Manager, Pooled, Writing, is_unique_violation, unavailable,
 };
 use super::lane::{LaneLedger, WithheldDevices};
-use super::lane_connection::{LaneConnection, connect_error};
+use super::lane_connection::{LaneConnection, LaneWitnesses, connect_error};
 use super::loading::DeviceChoice;
 use super::sqlite::{ProcessLock, Turns};
 use super::tables::ledger_meta;
-use super::{LedgerError, postgres, sqlite};
+use super::{Clearance, LedgerError, Released, postgres, sqlite};
 use crate::terms::Entropy;
 use diesel::prelude::*;
 use diesel::r2d2::Pool;
 use diesel_migrations::MigrationHarness as _;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 /// Where the ledger is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -58,6 +58,8 @@ struct Inner {
     /// Only on SQLite.
     turns: Option<Arc<Turns>>,
     withheld: WithheldDevices,
+    clearance: Clearance,
+    released: Released,
     _lock: Option<ProcessLock>,
 }
 
@@ -67,7 +69,7 @@ impl fmt::Debug for Store {
     }
 }
 
-const LEDGER_ID: &str = "ledger_id";
+pub(super) const LEDGER_ID: &str = "ledger_id";
 
 impl Store {
     /// Opens, takes the process lock (SQLite), checks durability settings, migrates.
@@ -92,6 +94,8 @@ impl Store {
             ledger_id,
             turns: lock.as_ref().map(|_| Arc::default()),
             withheld: WithheldDevices::default(),
+            clearance: Clearance::default(),
+            released: Released::default(),
             _lock: lock,
         };
         Ok(Self {
@@ -131,9 +135,12 @@ impl Store {
             tokens,
             withheld: self.withheld().clone(),
         };
-        Ok(Box::new(LaneConnection::new(
-            manager, turns, choice, connection,
-        )))
+        let witnesses = LaneWitnesses {
+            clearance: self.clearance().clone(),
+            released: self.released().clone(),
+        };
+        let lane = LaneConnection::new(manager, turns, choice, witnesses, connection)?;
+        Ok(Box::new(lane))
     }
 
     /// How many lanes may sign at a time: 1 on SQLite, `None` = as many as wanted.
@@ -170,6 +177,25 @@ impl Store {
             }
             EitherConnection::Postgres(_) => Ok(true),
         }
+    }
+
+    /// What the lanes of this process may sign with.
+    pub fn clearance(&self) -> &Clearance {
+        &self.inner.clearance
+    }
+
+    /// What the lanes of this process have released.
+    pub fn released(&self) -> &Released {
+        &self.inner.released
+    }
+
+    pub(super) fn manager(&self) -> &Manager {
+        &self.inner.manager
+    }
+
+    /// On SQLite the right to write, for a connection that is not of the pool.
+    pub(super) fn turn_to_write(&self) -> Option<MutexGuard<'_, ()>> {
+        self.inner.turns.as_ref().map(|turns| turns.take_writer())
     }
 
     /// The devices that the lanes of this process withhold.

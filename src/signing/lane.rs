@@ -1,13 +1,16 @@
 //! One lane: the thread-owned heart of signing.
 
 use super::SigningError;
+use super::doubt::refuse_doubtful;
 use super::job::Job;
 use super::lanes::LaneSettings;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::{Deadline, Token};
-use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
+use crate::ledger::{
+    Batch, Clearance, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices,
+};
 use crate::sma::{self, Command, Needs};
 use crate::terms::{Clock, TssId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,6 +36,8 @@ pub(super) struct Lane {
     /// Devices that the ledger gives to no lane of this process: those of unfinished batches, and those
     /// in `bad_devices`.
     pub(super) withheld: WithheldDevices,
+    /// What was compared with the witnesses of this process.
+    clearance: Clearance,
     /// Their keys do not sign, and the ledger has not been told yet.
     pub(super) bad_devices: Vec<BadDevice>,
 }
@@ -47,6 +52,7 @@ impl Lane {
     ) -> Self {
         Self {
             withheld: ledger.withheld(),
+            clearance: ledger.clearance(),
             ledger,
             tokens,
             clock,
@@ -111,6 +117,10 @@ impl Lane {
             Err(error) => return without_lock(jobs, &error),
         };
         let loaded = held.take_loaded();
+        let jobs = refuse_doubtful(jobs, &loaded, &self.tokens, &self.clearance);
+        if jobs.is_empty() {
+            return Vec::new();
+        }
         let time = BatchTime {
             now: self.clock.now(),
             step: self.clock.last_step(),
@@ -190,7 +200,11 @@ fn needs_of(jobs: &[Job]) -> BTreeMap<TssId, Needs> {
 }
 
 /// Answers some jobs with an error and returns the others.
-fn refuse_those(jobs: Vec<Job>, error: &SigningError, refused: impl Fn(&Job) -> bool) -> Vec<Job> {
+pub(super) fn refuse_those(
+    jobs: Vec<Job>,
+    error: &SigningError,
+    refused: impl Fn(&Job) -> bool,
+) -> Vec<Job> {
     let (refused, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(refused);
     refuse_all(refused, error);
     others

@@ -1,0 +1,1 @@
+//! Witnesses against the ledger, and node files that were cut.

@@ -47,7 +47,7 @@ pub use rows::{
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
-pub use survey::{Hold, Standing, Survey};
+pub use survey::{Hold, HoldScope, Standing, Survey};
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

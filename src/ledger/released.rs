@@ -4,7 +4,10 @@
 //! Bounded: one mark per TSS, and the newest messages up to [`WAITING_BYTES_MAX`].
 
 use super::lane::{Batch, SignedKind, SignedMessage, TssBatch};
-use crate::terms::{SerialNumber, SignatureCounter, TransactionId, TransactionNumber, TssId};
+use crate::sma::TransactionState;
+use crate::terms::{
+    ClientId, ClientSerial, SerialNumber, SignatureCounter, TransactionId, TransactionNumber, TssId,
+};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +39,10 @@ pub struct ReleasedMessage {
     pub transaction: Option<TransactionId>,
     /// Digest of the request that led to it.
     pub request_digest: Option<[u8; 32]>,
+    /// State the transaction had afterwards.
+    pub state: Option<TransactionState>,
+    /// Ids of the clients that changed with it, and of those beside it in its batch.
+    pub clients: Vec<(ClientId, ClientSerial)>,
 }
 
 /// Clones share one memory.
@@ -132,6 +139,10 @@ fn noted(entry: &TssBatch) -> Option<(TssId, Mark, Vec<ReleasedMessage>)> {
         transaction: state.transaction_counter,
         digest: Sha256::digest(&last.der).into(),
     };
+    let changed = entry.slice.changed.clients.iter();
+    let clients: Vec<_> = changed
+        .filter_map(|id| Some((*id, entry.slice.clients.get(id)?.serial.clone())))
+        .collect();
     let messages = entry.messages.iter().map(|message| {
         let step = match &message.kind {
             SignedKind::Transaction {
@@ -145,6 +156,11 @@ fn noted(entry: &TssBatch) -> Option<(TssId, Mark, Vec<ReleasedMessage>)> {
             message: message.clone(),
             transaction: transaction.map(|transaction| transaction.id),
             request_digest: step.map(|step| step.request_digest),
+            state: step.map(|step| step.state),
+            clients: match message.kind {
+                SignedKind::System => clients.clone(),
+                SignedKind::Transaction { .. } | SignedKind::Audit => Vec::new(),
+            },
         }
     });
     Some((entry.tss, mark, messages.collect()))

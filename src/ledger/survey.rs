@@ -56,6 +56,29 @@ pub struct Hold {
     pub transaction: TransactionNumber,
     /// When the loss was found.
     pub since: SeTime,
+    /// Whose loss it is.
+    pub scope: HoldScope,
+}
+
+/// Whose numbers are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldScope {
+    /// Those of this TSS.
+    Tss,
+    /// Those of some TSS of its token; only their sum is known.
+    Token,
+}
+
+impl HoldScope {
+    const ALL: [Self; 2] = [Self::Tss, Self::Token];
+
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tss => "tss",
+            Self::Token => "token",
+        }
+    }
 }
 
 /// See the module comment.
@@ -136,9 +159,17 @@ fn totals(connection: &mut EitherConnection) -> Result<BTreeMap<String, u64>> {
     rows.into_iter().map(row).collect()
 }
 
+type HoldRow = (
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+);
+
 type StandingRow = (
     (String, String, i64, i64, i64),
-    (Option<String>, Option<i64>, Option<i64>, Option<i64>),
+    HoldRow,
     (String, String, i64),
 );
 
@@ -148,14 +179,17 @@ fn standing(row: StandingRow) -> Result<(TssId, Standing)> {
     let counter = |column, value| unsigned(column, value).map(SignatureCounter::new);
     let number = |column, value| unsigned(column, value).map(TransactionNumber::new);
     let hold = match hold {
-        (Some(reason), Some(counter_max), Some(transaction_max), Some(since)) => Some(Hold {
-            reason,
-            signature_counter: counter("tss.hold_counter", counter_max)?,
-            transaction: number("tss.hold_transaction", transaction_max)?,
-            since: time("tss.hold_since", since)?,
-        }),
-        (None, _, _, _) => None,
-        (Some(_), _, _, _) => return Err(damaged("tss.hold_counter")),
+        (Some(reason), Some(counter_max), Some(transaction_max), Some(since), Some(scope)) => {
+            Some(Hold {
+                reason,
+                signature_counter: counter("tss.hold_counter", counter_max)?,
+                transaction: number("tss.hold_transaction", transaction_max)?,
+                since: time("tss.hold_since", since)?,
+                scope: named("tss.hold_scope", &HoldScope::ALL, HoldScope::as_str, &scope)?,
+            })
+        }
+        (None, _, _, _, _) => None,
+        (Some(_), _, _, _, _) => return Err(damaged("tss.hold_counter")),
     };
     let standing = Standing {
         device: serial("device.serial_number", &device)?,
@@ -188,6 +222,7 @@ macro_rules! standings {
                     tss::hold_counter,
                     tss::hold_transaction,
                     tss::hold_since,
+                    tss::hold_scope,
                 ),
                 (
                     device::serial_number,
@@ -284,12 +319,20 @@ impl Survey<'_> {
                 tss::hold_counter.eq(Some(counter)),
                 tss::hold_transaction.eq(Some(transaction)),
                 tss::hold_since.eq(Some(hold.since.unix_seconds())),
+                tss::hold_scope.eq(Some(hold.scope.as_str())),
             ))
             .execute(&mut self.connection)
             .map_err(unavailable(HOLD))?;
         if held > 0 {
             return Ok(());
         }
+        diesel::update(one())
+            .set((
+                tss::hold_reason.eq(Some(&hold.reason)),
+                tss::hold_scope.eq(Some(hold.scope.as_str())),
+            ))
+            .execute(&mut self.connection)
+            .map_err(unavailable(HOLD))?;
         diesel::update(one().filter(tss::hold_counter.lt(counter)))
             .set(tss::hold_counter.eq(Some(counter)))
             .execute(&mut self.connection)
@@ -326,6 +369,7 @@ impl Survey<'_> {
                 tss::hold_counter.eq((tss::signature_counter + missing).nullable()),
                 tss::hold_transaction.eq((tss::transaction_counter + missing).nullable()),
                 tss::hold_since.eq(Some(since.unix_seconds())),
+                tss::hold_scope.eq(Some(HoldScope::Token.as_str())),
             ))
             .execute(&mut self.connection)
             .map_err(unavailable(HOLD))?;
@@ -389,6 +433,7 @@ impl Survey<'_> {
                 tss::hold_counter.eq(None::<i64>),
                 tss::hold_transaction.eq(None::<i64>),
                 tss::hold_since.eq(None::<i64>),
+                tss::hold_scope.eq(None::<String>),
             ))
             .execute(&mut self.connection)
             .map(drop)

@@ -127,6 +127,7 @@ diesel::table! {
         hold_counter -> Nullable<BigInt>,
         hold_transaction -> Nullable<BigInt>,
         hold_since -> Nullable<BigInt>,
+        hold_scope -> Nullable<Text>,
         settled_counter -> BigInt,
     }
 }

@@ -5,7 +5,7 @@ use super::compare::{Findings, Testimony, TssFault, compare, highest_marks};
 use super::file::{self, Content, NodeFile};
 use super::tokens::{Anchored, testimony};
 use crate::csp::Csp;
-use crate::ledger::{Hold, LedgerError, Store, Survey};
+use crate::ledger::{Hold, HoldScope, LedgerError, Store, Survey};
 use crate::terms::{Bell, Clock, Entropy, Environment};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -508,6 +508,7 @@ fn stop_forgotten(
             signature_counter: known,
             transaction: finding.transaction,
             since,
+            scope: HoldScope::Tss,
         };
         survey.hold(*tss, &hold)?;
     }

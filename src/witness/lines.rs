@@ -1,6 +1,7 @@
 //! The lines of a node file: eight digits of a hash, a space, one JSON object.
 
 use crate::ledger::{Mark, ReleasedMessage, SignedKind, SignedMessage};
+use crate::sma::TransactionState;
 use crate::terms::{ClientSerial, Revision, SeTime, SignatureCounter, TransactionNumber, TssId};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -44,8 +45,12 @@ pub(super) enum Kind {
         client_serial: String,
         id: Option<String>,
         request_sha256: Option<String>,
+        state: Option<String>,
     },
-    System,
+    System {
+        /// Ids and serial numbers.
+        clients: Vec<(String, String)>,
+    },
     Audit,
 }
 
@@ -75,8 +80,15 @@ impl Line {
                 client_serial: client_serial.as_str().to_owned(),
                 id: released.transaction.map(|id| id.to_string()),
                 request_sha256: released.request_digest.map(hex::encode),
+                state: released.state.map(|state| state.as_str().to_owned()),
             },
-            SignedKind::System => Kind::System,
+            SignedKind::System => Kind::System {
+                clients: released
+                    .clients
+                    .iter()
+                    .map(|(id, serial)| (id.to_string(), serial.to_string()))
+                    .collect(),
+            },
             SignedKind::Audit => Kind::Audit,
         };
         Self::Message {
@@ -142,54 +154,66 @@ pub(super) fn to_message(line: &Line) -> Option<ReleasedMessage> {
     else {
         return None;
     };
-    let (kind, transaction, request_digest) = to_kind(kind)?;
-    Some(ReleasedMessage {
+    let mut released = ReleasedMessage {
         tss: tss.parse().ok()?,
         message: SignedMessage {
             signature_counter: SignatureCounter::new(*signature_counter),
             log_time: SeTime::try_from(*log_time).ok()?,
             file_name: file_name.clone(),
-            kind,
+            kind: SignedKind::Audit,
             der: STANDARD.decode(der).ok()?,
         },
-        transaction,
-        request_digest,
-    })
+        transaction: None,
+        request_digest: None,
+        state: None,
+        clients: Vec::new(),
+    };
+    take_kind(&mut released, kind)?;
+    Some(released)
 }
 
-type KindParts = (
-    SignedKind,
-    Option<crate::terms::TransactionId>,
-    Option<[u8; 32]>,
-);
-
-fn to_kind(kind: &Kind) -> Option<KindParts> {
-    let Kind::Transaction {
-        number,
-        revision,
-        client,
-        client_serial,
-        id,
-        request_sha256,
-    } = kind
-    else {
-        let kind = match kind {
-            Kind::Audit => SignedKind::Audit,
-            Kind::System | Kind::Transaction { .. } => SignedKind::System,
-        };
-        return Some((kind, None, None));
-    };
-    let digest = |text: &String| -> Option<[u8; 32]> {
-        let mut digest = [0; 32];
-        hex::decode_to_slice(text, &mut digest).ok()?;
-        Some(digest)
-    };
-    let kind = SignedKind::Transaction {
-        number: TransactionNumber::new(*number),
-        revision: Revision::new(*revision),
-        client: client.parse().ok()?,
-        client_serial: ClientSerial::try_from(client_serial.as_str()).ok()?,
-    };
-    let id = id.as_ref().and_then(|id| id.parse().ok());
-    Some((kind, id, request_sha256.as_ref().and_then(digest)))
+fn take_kind(released: &mut ReleasedMessage, kind: &Kind) -> Option<()> {
+    match kind {
+        Kind::Audit => {}
+        Kind::System { clients } => {
+            released.message.kind = SignedKind::System;
+            let client = |(id, serial): &(String, String)| {
+                let serial = ClientSerial::try_from(serial.as_str()).ok()?;
+                Some((id.parse().ok()?, serial))
+            };
+            released.clients = clients.iter().map(client).collect::<Option<_>>()?;
+        }
+        Kind::Transaction {
+            number,
+            revision,
+            client,
+            client_serial,
+            id,
+            request_sha256,
+            state,
+        } => {
+            released.message.kind = SignedKind::Transaction {
+                number: TransactionNumber::new(*number),
+                revision: Revision::new(*revision),
+                client: client.parse().ok()?,
+                client_serial: ClientSerial::try_from(client_serial.as_str()).ok()?,
+            };
+            released.transaction = id.as_ref().and_then(|id| id.parse().ok());
+            released.request_digest = request_sha256.as_ref().and_then(|text| {
+                let mut digest = [0; 32];
+                hex::decode_to_slice(text, &mut digest).ok()?;
+                Some(digest)
+            });
+            released.state = state
+                .as_ref()
+                .and_then(|state| STATES.into_iter().find(|known| known.as_str() == state));
+        }
+    }
+    Some(())
 }
+
+const STATES: [TransactionState; 3] = [
+    TransactionState::Active,
+    TransactionState::Finished,
+    TransactionState::Cancelled,
+];

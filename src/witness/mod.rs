@@ -20,11 +20,13 @@ mod compare;
 mod file;
 mod keeper;
 mod lines;
+mod restore;
 mod tokens;
 
 pub use compare::{Findings, Testimony, TokenFinding, TssFault, TssFinding, compare};
 pub use file::{Content, FileError, read};
 pub use keeper::{Status, WitnessSettings, Witnesses};
+pub use restore::{LostMessage, RestoreError, restore};
 pub use tokens::testimonies;
 
 use crate::ledger::LedgerError;

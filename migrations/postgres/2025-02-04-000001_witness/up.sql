@@ -4,6 +4,7 @@ ALTER TABLE tss ADD COLUMN hold_reason text COLLATE "C";
 ALTER TABLE tss ADD COLUMN hold_counter bigint;
 ALTER TABLE tss ADD COLUMN hold_transaction bigint;
 ALTER TABLE tss ADD COLUMN hold_since bigint;
+ALTER TABLE tss ADD COLUMN hold_scope text COLLATE "C";
 ALTER TABLE tss ADD COLUMN settled_counter bigint NOT NULL DEFAULT 0;
 CREATE INDEX tss_held ON tss (id) WHERE hold_reason IS NOT NULL;
 

@@ -7,6 +7,8 @@ ALTER TABLE tss ADD COLUMN hold_reason TEXT;
 ALTER TABLE tss ADD COLUMN hold_counter INTEGER;
 ALTER TABLE tss ADD COLUMN hold_transaction INTEGER;
 ALTER TABLE tss ADD COLUMN hold_since INTEGER;
+-- 'tss': this TSS has issued more than the ledger knows. 'token': some TSS of its token has.
+ALTER TABLE tss ADD COLUMN hold_scope TEXT;
 -- Witnesses of numbers up to this one were answered by a person's decision.
 ALTER TABLE tss ADD COLUMN settled_counter INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX tss_held ON tss (id) WHERE hold_reason IS NOT NULL;

@@ -10,7 +10,7 @@ use crate::ledger::{LedgerError, SealingKey, Store};
 use crate::pki::{NewCa, PkiError, TestCa};
 use crate::signing::{Lanes, Submit, Token};
 use crate::terms::{Clock, Entropy, Environment};
-use crate::witness::{WitnessError, Witnesses};
+use crate::witness::{Checker, WitnessError, Witnesses};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -48,6 +48,7 @@ pub struct Node {
     pool: Option<Arc<DevicePool>>,
     exports: Arc<ExportWorker>,
     witnesses: Witnesses,
+    checker: Checker,
     door: Door,
 }
 
@@ -75,6 +76,7 @@ impl Node {
         };
         let exports = ExportWorker::start(store.clone(), Arc::clone(&clock), settings)?;
         let exports = Arc::new(exports);
+        let checker = Checker::start(store.clone(), config.check_messages_per_s)?;
         let (requested, taken) = (Arc::clone(&exports), pool.clone());
         let door = Door {
             store,
@@ -95,8 +97,14 @@ impl Node {
             pool,
             exports,
             witnesses,
+            checker,
             door,
         })
+    }
+
+    /// What the witnesses of this node say.
+    pub fn witnesses(&self) -> &Witnesses {
+        &self.witnesses
     }
 
     /// What doors need.
@@ -111,6 +119,7 @@ impl Node {
         if let Some(pool) = &self.pool {
             pool.stop();
         }
+        self.checker.stop();
         self.witnesses.stop();
         match self.door.store.settle() {
             Ok(true) => {}

@@ -9,6 +9,7 @@ mod demo;
 mod files;
 mod hsm;
 mod init;
+mod ledger;
 mod processdata;
 mod serve;
 mod verify;
@@ -42,6 +43,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Organisations and API keys.
     Admin(admin::AdminArgs),
+    /// The ledger: whether it is whole, what is missing, what to do then; backup.
+    Ledger(ledger::LedgerArgs),
     /// Tokens that hold keys: what there is, and what it can do.
     Hsm(hsm::HsmArgs),
     /// Write processData from the words of DSFinV-K: one JSON object a line in, one answer a line out.
@@ -60,6 +63,7 @@ pub fn run() -> ExitCode {
         Command::ProcessData(args) => processdata::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => Ok(verify::run(&args)),
         Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Ledger(args) => ledger::run(args),
         Command::Hsm(args) => Ok(hsm::run(&args)),
     };
     match outcome {

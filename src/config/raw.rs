@@ -57,6 +57,7 @@ struct RawLedger {
     witness_file: Option<PathBuf>,
     #[serde(default)]
     danger_begin_anew: bool,
+    check_messages_per_s: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,6 +130,7 @@ impl RawConfig {
             listen,
             workers: at_least_one("server.workers", self.server.workers)?,
             witness: self.ledger.witness(folder),
+            check_messages_per_s: self.ledger.check_messages_per_s.unwrap_or(200),
             store: self.ledger.check(folder)?,
             seal_key_file: folder.join(self.secrets.seal_key_file),
             tokens,

@@ -12,6 +12,7 @@ mod committing;
 mod connection;
 mod devices;
 mod exports;
+mod holds;
 pub mod lane;
 mod lane_connection;
 mod loading;
@@ -22,6 +23,7 @@ mod postgres;
 mod reading;
 mod records;
 mod released;
+mod rereading;
 mod rows;
 mod sealing;
 mod sqlite;
@@ -40,6 +42,7 @@ pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
 pub use released::{Fresh, Mark, Released, ReleasedMessage};
+pub use rereading::StoredMessage;
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
     ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,

@@ -14,7 +14,7 @@ use diesel::prelude::*;
 use diesel::r2d2::Pool;
 use diesel_migrations::MigrationHarness as _;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 
 /// Where the ledger is kept.
@@ -87,6 +87,44 @@ impl Store {
         let mut connection = manager.open().map_err(connect_error)?;
         migrate(&mut connection)?;
         let ledger_id = ledger_id(&mut connection, entropy)?;
+        Self::with(manager, ledger_id, lock)
+    }
+
+    /// Opens only to look, which is possible while a server runs; changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unsafe`] when there is no ledger, or one of another version.
+    pub fn open_to_look(config: &StoreConfig) -> Result<Self, LedgerError> {
+        if let StoreConfig::Sqlite { path } = config
+            && !path.is_file()
+        {
+            let path = path.display();
+            return Err(LedgerError::Unsafe(format!("there is no ledger {path}")));
+        }
+        let manager = Manager(config.clone());
+        let mut connection = manager.open().map_err(connect_error)?;
+        let is_pending = match &mut connection {
+            EitherConnection::Sqlite(connection) => {
+                connection.has_pending_migration(sqlite::MIGRATIONS)
+            }
+            EitherConnection::Postgres(connection) => {
+                connection.has_pending_migration(postgres::MIGRATIONS)
+            }
+        };
+        if !matches!(is_pending, Ok(false)) {
+            let message = "the ledger is of an older version; start a server of this version once";
+            return Err(LedgerError::Unsafe(message.to_owned()));
+        }
+        let ledger_id = stored_id(&mut connection)?;
+        let ledger_id = ledger_id.ok_or_else(|| super::values::damaged("ledger_meta.value"))?;
+        Self::with(manager, ledger_id, None)
+    }
+
+    fn with(
+        manager: Manager,
+        ledger_id: String,
+        lock: Option<ProcessLock>,
+    ) -> Result<Self, LedgerError> {
         let pool = manager.clone().pool()?;
         let inner = Inner {
             manager,
@@ -198,6 +236,23 @@ impl Store {
         self.inner.turns.as_ref().map(|turns| turns.take_writer())
     }
 
+    /// Writes the whole ledger as it is at this moment into a new file; signing goes on meanwhile. SQLite
+    /// only: PostgreSQL has its own programs for that.
+    ///
+    /// # Errors
+    /// When the file exists, cannot be written, or the ledger is in PostgreSQL.
+    pub fn back_up(&self, to: &Path) -> Result<(), LedgerError> {
+        let text = to.to_str().ok_or_else(|| {
+            LedgerError::Unsafe("the path of the backup must be valid UTF-8".to_owned())
+        })?;
+        match &mut *self.connection()? {
+            EitherConnection::Sqlite(connection) => sqlite::back_up(connection, to, text),
+            EitherConnection::Postgres(_) => Err(LedgerError::Unsafe(
+                "this ledger is in PostgreSQL: back it up with pg_basebackup or pg_dump".to_owned(),
+            )),
+        }
+    }
+
     /// The devices that the lanes of this process withhold.
     pub(super) fn withheld(&self) -> &WithheldDevices {
         &self.inner.withheld
@@ -256,15 +311,7 @@ fn ledger_id(
         ledger_meta::name.eq(LEDGER_ID),
         ledger_meta::value.eq(&fresh),
     );
-    let stored = |connection: &mut EitherConnection| {
-        ledger_meta::table
-            .find(LEDGER_ID)
-            .select(ledger_meta::value)
-            .first::<String>(connection)
-            .optional()
-            .map_err(unavailable("read its identifier"))
-    };
-    if let Some(id) = stored(connection)? {
+    if let Some(id) = stored_id(connection)? {
         return Ok(id);
     }
     let inserted = diesel::insert_into(ledger_meta::table)
@@ -274,8 +321,17 @@ fn ledger_id(
         Ok(_) => Ok(fresh),
         // Another node was faster.
         Err(error) if is_unique_violation(&error) => {
-            stored(connection)?.ok_or_else(|| super::values::damaged("ledger_meta.value"))
+            stored_id(connection)?.ok_or_else(|| super::values::damaged("ledger_meta.value"))
         }
         Err(error) => Err(unavailable("write its identifier")(error)),
     }
+}
+
+fn stored_id(connection: &mut EitherConnection) -> Result<Option<String>, LedgerError> {
+    ledger_meta::table
+        .find(LEDGER_ID)
+        .select(ledger_meta::value)
+        .first::<String>(connection)
+        .optional()
+        .map_err(unavailable("read its identifier"))
 }

@@ -1,14 +1,16 @@
 //! The thread that writes the witnesses, and compares them with the ledger.
 
 use super::WitnessError;
-use super::compare::{Findings, Testimony, TssFault, compare, highest_marks};
-use super::file::{self, Content, NodeFile};
-use super::tokens::{Anchored, testimony};
-use crate::csp::Csp;
-use crate::ledger::{Hold, HoldScope, LedgerError, Store, Survey};
+use super::compare::Testimony;
+use super::file::NodeFile;
+use super::opening::open_file;
+use super::stopping::{chain, findings, stop_forgotten};
+use super::tokens::{Anchored, has_lease, testimony};
+use crate::csp::{Csp, CspError};
+use crate::ledger::{LedgerError, Store, Survey};
 use crate::terms::{Bell, Clock, Entropy, Environment};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,10 +25,6 @@ const GREETED_S: u32 = 15;
 const OTHERS_WAIT_MS: u64 = 10_000;
 /// Pause before the ledger is compared again where that was not possible.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// How long a node may write the anchors, in seconds, and when it asks again, in milliseconds.
-const LEASE_S: u32 = 10;
-const LEASE_LEFT_MS_MIN: u64 = 5_000;
-
 /// How a node keeps its witnesses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WitnessSettings {
@@ -51,6 +49,8 @@ pub struct Status {
 
 /// The running witnesses of a node. Stop them after the lanes.
 pub struct Witnesses {
+    store: Store,
+    tokens: BTreeMap<String, Arc<dyn Csp>>,
     bell: Arc<Bell>,
     status: Arc<Mutex<Status>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -106,11 +106,35 @@ impl Witnesses {
             .name("witnesses".to_owned())
             .spawn(move || keeper.run(&own))
             .map_err(WitnessError::Thread)?;
+        let csp = |(label, (csp, _)): (&String, &(Arc<dyn Csp>, Environment))| {
+            (label.clone(), Arc::clone(csp))
+        };
         Ok(Self {
+            store: store.clone(),
+            tokens: tokens.iter().map(csp).collect(),
             bell,
             status,
             thread: Mutex::new(Some(thread)),
         })
+    }
+
+    /// Whether the ledger behind this node was compared, so that it can be signed with.
+    pub fn is_compared(&self) -> bool {
+        lock(&self.status).is_compared
+    }
+
+    /// What memory and tokens say of the ledger at this moment.
+    ///
+    /// # Errors
+    /// When a token does not answer.
+    pub fn testimonies(&self) -> Result<Vec<Testimony>, CspError> {
+        let own = Testimony {
+            name: "this node".to_owned(),
+            marks: self.store.released().marks(),
+            ..Testimony::default()
+        };
+        let anchors = super::testimonies(&self.tokens, self.store.ledger_id())?;
+        Ok(std::iter::once(own).chain(anchors).collect())
     }
 
     /// What they say now.
@@ -138,71 +162,6 @@ fn node_id(entropy: &dyn Entropy) -> String {
     let mut bytes = [0; 16];
     entropy.fill(&mut bytes);
     hex::encode(bytes)
-}
-
-/// The node file, and what it says taken into memory; `None` where another process of this machine has it.
-fn open_file(
-    settings: &WitnessSettings,
-    ledger: &str,
-    store: &Store,
-) -> Result<(Option<NodeFile>, BTreeMap<String, u64>), WitnessError> {
-    let path = settings.file.as_path();
-    let failed = |source| WitnessError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let Some(lock) = file::lock(path).map_err(failed)? else {
-        tracing::warn!(
-            "another process writes the node file {}; what this one releases is witnessed by the tokens only",
-            path.display()
-        );
-        return Ok((None, BTreeMap::new()));
-    };
-    let mut known = file::read(path).map_err(failed)?.unwrap_or_default();
-    if !known.ledger.is_empty() && known.ledger != ledger {
-        known = begin_anew(settings, path, ledger, &known)?;
-    }
-    ledger.clone_into(&mut known.ledger);
-    if known.lines_damaged > 0 {
-        tracing::warn!(
-            lines = known.lines_damaged,
-            "the node file {} was cut off; the rest of it counts",
-            path.display()
-        );
-    }
-    let file = NodeFile::begin(path, lock, &known).map_err(failed)?;
-    store.released().remember(known.marks);
-    Ok((Some(file), known.totals))
-}
-
-/// Moves the file of another ledger away, if a person wants that.
-fn begin_anew(
-    settings: &WitnessSettings,
-    path: &Path,
-    ledger: &str,
-    known: &Content,
-) -> Result<Content, WitnessError> {
-    if !settings.begins_anew {
-        return Err(WitnessError::OtherLedger {
-            path: path.to_owned(),
-            other: known.ledger.clone(),
-            ledger: ledger.to_owned(),
-        });
-    }
-    let kept = file::beside(path, &known.ledger);
-    std::fs::rename(path, &kept).map_err(|source| WitnessError::File {
-        path: path.to_owned(),
-        source: file::FileError::Disk {
-            action: "moved away",
-            source,
-        },
-    })?;
-    tracing::warn!(
-        "the node file of the ledger {} is {} now",
-        known.ledger,
-        kept.display()
-    );
-    Ok(Content::default())
 }
 
 struct Keeper {
@@ -435,101 +394,4 @@ impl Keeper {
 
 fn generation((label, token): (&String, &Anchored)) -> (String, u64) {
     (label.clone(), token.csp.generation())
-}
-
-/// Only one node writes the anchors of a token, so that they do not take turns in destroying them.
-fn has_lease(
-    store: &Store,
-    ledger: &str,
-    node: &str,
-    label: &str,
-    token: &mut Anchored,
-    now_ms: u64,
-) -> bool {
-    if token.lease_until_ms > now_ms.saturating_add(LEASE_LEFT_MS_MIN) {
-        return true;
-    }
-    let had = token.lease_until_ms > now_ms;
-    let taken = store.take_lease(&format!("anchor:{label}"), node, LEASE_S);
-    if !matches!(taken, Ok(true)) {
-        token.lease_until_ms = 0;
-        return false;
-    }
-    token.lease_until_ms = now_ms.saturating_add(u64::from(LEASE_S) * 1000);
-    // Another node may have written it meanwhile.
-    had || token.read(ledger).is_ok()
-}
-
-/// What the witnesses know more of than this ledger.
-pub(super) fn findings(
-    survey: &mut Survey<'_>,
-    testimonies: &[Testimony],
-) -> Result<Findings, LedgerError> {
-    let standings = survey.all_standings()?;
-    let totals = survey.token_totals()?;
-    let counters = highest_marks(testimonies)
-        .into_iter()
-        .map(|(tss, (_, mark))| (tss, mark.signature_counter))
-        .collect();
-    let digests = survey.digests(&counters)?;
-    Ok(compare(testimonies, &standings, &totals, &digests))
-}
-
-/// Writes into the ledger what must not be signed, where every node sees it, and says so.
-fn stop_forgotten(
-    survey: &mut Survey<'_>,
-    findings: &Findings,
-    clock: &dyn Clock,
-) -> Result<(), LedgerError> {
-    let since = clock.now();
-    for (tss, finding) in &findings.tss {
-        let (witness, known) = (&finding.witness, finding.signature_counter);
-        let reason = match finding.fault {
-            TssFault::Lost => {
-                let reason = format!("{witness} knows signature {known} of it for TSS {tss}");
-                if survey.set_device_aside(finding.device, &reason)? {
-                    tracing::error!(device = %finding.device, "no TSS is made of device {}: {reason}", finding.device);
-                }
-                tracing::error!(tss.id = %tss, "the ledger does not know TSS {tss}, but {witness} does; see `siegel ledger inspect`");
-                continue;
-            }
-            TssFault::Behind => format!(
-                "{witness} knows signature {known}, the ledger only {}",
-                finding.ledger_counter
-            ),
-            TssFault::Hole => format!("the message that {witness} knows is not there"),
-            TssFault::Forked => {
-                format!("another message stands where {witness} knows one that was released")
-            }
-        };
-        tracing::error!(tss.id = %tss, "TSS {tss} is stopped: {reason}; see `siegel ledger inspect`");
-        let hold = Hold {
-            reason,
-            signature_counter: known,
-            transaction: finding.transaction,
-            since,
-            scope: HoldScope::Tss,
-        };
-        survey.hold(*tss, &hold)?;
-    }
-    for (token, finding) in &findings.tokens {
-        let reason = format!(
-            "{} knows {} numbers spent, the ledger {}",
-            finding.witness, finding.witness_total, finding.ledger_total
-        );
-        tracing::error!(%token, "all TSSs of token {token} are stopped: {reason}; see `siegel ledger inspect`");
-        survey.hold_token(token, finding.missing, &reason, since)?;
-    }
-    Ok(())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -6,27 +6,38 @@
 //!
 //! | File | What it does |
 //! |---|---|
+//! | `keeper`, `opening` | the thread that writes the witnesses and compares |
 //! | `file`, `lines` | the node file: marks and the newest messages of this node |
-//! | `compare` | witnesses against the ledger; pure |
-//! | `keeper` | the thread that writes the witnesses and compares |
 //! | `tokens` | anchors on the tokens |
-//! | `restore` | puts lost messages back |
+//! | `compare` | witnesses against the ledger; pure |
+//! | `stopping`, `release` | stops what the ledger has forgotten, and lets go on what lacks nothing any more |
+//! | `restore`, `rebuild` | puts lost messages back |
+//! | `check`, `signature` | verifies the whole ledger again |
 //!
 //! A token is compared at the start and whenever its generation changes. Whoever puts another token in
 //! the place of one (a standby) must change what `Csp::generation` answers, and nothing is signed with it
 //! until it was compared.
 
+mod check;
 mod compare;
 mod file;
 mod keeper;
 mod lines;
+mod opening;
+mod rebuild;
+mod release;
 mod restore;
+mod signature;
+mod stopping;
 mod tokens;
 
+pub use check::{CheckReport, CheckStatus, Checker, check_ledger};
 pub use compare::{Findings, Testimony, TokenFinding, TssFault, TssFinding, compare};
 pub use file::{Content, FileError, read};
 pub use keeper::{Status, WitnessSettings, Witnesses};
+pub use release::{release_restored, stop};
 pub use restore::{LostMessage, RestoreError, restore};
+pub use stopping::findings as look;
 pub use tokens::testimonies;
 
 use crate::ledger::LedgerError;

@@ -2,8 +2,13 @@
 
 use super::compare::Testimony;
 use crate::csp::{Anchor, Csp, CspError};
+use crate::ledger::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// How long a node may write the anchors, in seconds, and when it asks again, in milliseconds.
+const LEASE_S: u32 = 10;
+const LEASE_LEFT_MS_MIN: u64 = 5_000;
 
 /// A token, and what is known of its anchor.
 pub(super) struct Anchored {
@@ -107,4 +112,27 @@ pub(super) fn testimony(label: &str, anchored: &Anchored) -> Option<Testimony> {
         totals: BTreeMap::from([(label.to_owned(), anchored.spent)]),
         ..Testimony::default()
     })
+}
+
+/// Only one node writes the anchors of a token, so that they do not take turns in destroying them.
+pub(super) fn has_lease(
+    store: &Store,
+    ledger: &str,
+    node: &str,
+    label: &str,
+    token: &mut Anchored,
+    now_ms: u64,
+) -> bool {
+    if token.lease_until_ms > now_ms.saturating_add(LEASE_LEFT_MS_MIN) {
+        return true;
+    }
+    let had = token.lease_until_ms > now_ms;
+    let taken = store.take_lease(&format!("anchor:{label}"), node, LEASE_S);
+    if !matches!(taken, Ok(true)) {
+        token.lease_until_ms = 0;
+        return false;
+    }
+    token.lease_until_ms = now_ms.saturating_add(u64::from(LEASE_S) * 1000);
+    // Another node may have written it meanwhile.
+    had || token.read(ledger).is_ok()
 }

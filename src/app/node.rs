@@ -90,6 +90,8 @@ impl Node {
                     pool.wake();
                 }
             }),
+            witnesses: witnesses.status(),
+            ledger_check: checker.status(),
             settings: door_settings(config),
         };
         Ok(Self {

@@ -44,6 +44,8 @@ fn disk(action: &'static str) -> impl FnOnce(io::Error) -> FileError {
 pub struct Content {
     /// Identifier of the ledger.
     pub ledger: String,
+    /// The node's own name for itself; empty when there is none.
+    pub node: String,
     /// How far each TSS was.
     pub marks: BTreeMap<TssId, Mark>,
     /// Numbers spent by the keys of each token.
@@ -87,6 +89,7 @@ impl Content {
         let line = Line::read(text)?;
         match &line {
             Line::Ledger(_) => return None,
+            Line::Node(node) => node.clone_into(&mut self.node),
             Line::Total { token, spent } => {
                 let known = self.totals.entry(token.clone()).or_default();
                 *known = (*known).max(*spent);
@@ -111,6 +114,7 @@ impl Content {
 pub(super) struct NodeFile {
     path: PathBuf,
     ledger: String,
+    node: String,
     file: File,
     bytes: usize,
     /// Lines of the newest messages, for the next time the file is written anew.
@@ -162,6 +166,7 @@ impl NodeFile {
         let mut file = Self {
             path: path.to_owned(),
             ledger: known.ledger.clone(),
+            node: known.node.clone(),
             file: private(&beside(path, "new"), false).map_err(disk("made"))?,
             bytes: 0,
             ring_bytes: ring.iter().map(String::len).sum(),
@@ -228,6 +233,7 @@ impl NodeFile {
         totals: &BTreeMap<String, u64>,
     ) -> Result<(), FileError> {
         let mut text = Line::Ledger(self.ledger.clone()).write();
+        text.push_str(&Line::Node(self.node.clone()).write());
         for (tss, mark) in marks {
             text.push_str(&Line::mark(*tss, mark).write());
         }

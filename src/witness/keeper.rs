@@ -72,9 +72,9 @@ impl Witnesses {
         store.clearance().guard();
         store.released().keep();
         let ledger = store.survey()?.ledger_id()?;
-        let (node_file, file_totals) = open_file(settings, &ledger, store)?;
+        let opened = open_file(settings, &ledger, store, entropy)?;
         let status = Status {
-            has_file: node_file.is_some(),
+            has_file: opened.file.is_some(),
             ..Status::default()
         };
         let status = Arc::new(Mutex::new(status));
@@ -85,10 +85,10 @@ impl Witnesses {
             store: store.clone(),
             clock: Arc::clone(clock),
             tokens: tokens.iter().map(anchored).collect(),
-            file: node_file,
-            file_totals,
+            file: opened.file,
+            file_totals: opened.totals,
             ledger,
-            node: node_id(entropy),
+            node: opened.node,
             server: None,
             first_seen: None,
             greeted_ms: 0,
@@ -156,12 +156,6 @@ impl Witnesses {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn node_id(entropy: &dyn Entropy) -> String {
-    let mut bytes = [0; 16];
-    entropy.fill(&mut bytes);
-    hex::encode(bytes)
 }
 
 struct Keeper {

@@ -14,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 pub(super) enum Line {
     /// First line: which ledger.
     Ledger(String),
+    /// Which node this is, as the other nodes know it.
+    Node(String),
     /// How far a TSS was.
     Mark {
         tss: String,

@@ -17,6 +17,7 @@ mod http;
 mod pki;
 mod processdata_cli;
 mod readme;
+mod rollback;
 mod support;
 mod tidy;
 mod verify_cli;

@@ -132,6 +132,31 @@ pub enum CspError {
 #[error("{0}")]
 pub struct ModuleError(pub String);
 
+/// How a token is, as far as is known without asking it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    /// Logged in. Whether it signs at this moment, only [`Csp::check_health`] can say.
+    Ready,
+    /// Its module is being initialised anew for the sake of another token; calls wait.
+    Paused,
+    /// Not there; a repair is under way, calls fail at once.
+    Gone,
+    /// It refused the PIN; only a person can help.
+    Refused,
+}
+
+impl TokenState {
+    /// The state as one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Paused => "paused",
+            Self::Gone => "gone",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// One token that holds keys and signs.
 ///
 /// Contract, proven for every adapter by `tests/it/contract/csp.rs`:
@@ -159,6 +184,11 @@ pub trait Csp: Send + Sync {
     /// Signs with the canary key, a key that is never a TSS's. `Ok` means: this token signs.
     fn check_health(&self) -> Result<(), CspError>;
 
-    /// Counts up whenever the module was initialised anew.
+    /// Counts up whenever login, sessions and handles were made anew; 0 before the first time.
     fn generation(&self) -> u64;
+
+    /// How it is; never waits for the token. One that cannot be lost is always ready.
+    fn state(&self) -> TokenState {
+        TokenState::Ready
+    }
 }

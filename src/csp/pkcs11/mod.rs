@@ -9,6 +9,7 @@
 //! | `config`, `environment` | the `[[token]]` section; variables that modules read |
 //! | `module`, `gate` | one loaded library for all its tokens; initialising it anew |
 //! | `token`, `condition` | [`Pkcs11Token`]: the port, and what an error means |
+//! | `reconnect` | losing a token and coming back to it |
 //! | `attachment`, `pool`, `keys` | login, sessions and handles of one generation |
 //! | `errors`, `curves` | tables |
 //! | `slots`, `probe` | for `siegel hsm list` and `siegel hsm check` |
@@ -26,6 +27,7 @@ mod keys;
 mod module;
 mod pool;
 mod probe;
+mod reconnect;
 mod slots;
 mod token;
 

@@ -148,11 +148,16 @@ impl TestToken {
     /// Does something to this token in another process and returns what it printed; see
     /// [`super::elsewhere`].
     pub fn elsewhere(&self, job: &str) -> String {
+        self.elsewhere_with(job, &self.label)
+    }
+
+    /// The same, with other labels than its own.
+    pub fn elsewhere_with(&self, job: &str, label: &str) -> String {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", super::elsewhere::TEST, "--nocapture"])
             .env(super::elsewhere::JOB, job)
             .env(super::elsewhere::MODULE, &self.module)
-            .env(super::elsewhere::LABEL, &self.label)
+            .env(super::elsewhere::LABEL, label)
             .envs(self.environment())
             .output()
             .unwrap();

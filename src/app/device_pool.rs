@@ -2,6 +2,7 @@
 //! TSS never waits for a key.
 
 use super::NodeError;
+use super::device_source::DeviceSource;
 use crate::ledger::{LedgerError, Store};
 use crate::pki::TestCa;
 use crate::terms::{Bell, Curve, Environment};
@@ -34,8 +35,12 @@ impl DevicePool {
     /// Makes a first device where there is none, and starts filling the pool.
     ///
     /// # Errors
-    /// When the thread cannot be started.
-    pub fn start(store: Store, ca: TestCa, settings: PoolSettings) -> std::io::Result<Self> {
+    /// When a token that is there does not give a CA, or the thread cannot be started.
+    pub fn start(
+        store: Store,
+        mut source: DeviceSource,
+        settings: PoolSettings,
+    ) -> Result<Self, NodeError> {
         let bell = Arc::new(Bell::default());
         // Whoever calls a fresh server at once finds a device. A server that cannot make one starts all
         // the same, for exports; the thread tries again.
@@ -43,13 +48,18 @@ impl DevicePool {
             target: settings.target.min(1),
             ..settings
         };
-        if let Err(error) = fill(&store, &ca, first, &bell) {
+        if let Err(error) = source.ca()
+            && source.is_there()
+        {
+            return Err(error);
+        }
+        if let Err(error) = fill(&store, &mut source, first, &bell) {
             complain(&error);
         }
         let own = Arc::clone(&bell);
         let thread = thread::Builder::new()
             .name("device-pool".to_owned())
-            .spawn(move || keep_full(&store, &ca, settings, &own))?;
+            .spawn(move || keep_full(&store, &mut source, settings, &own))?;
         Ok(Self {
             bell,
             thread: Mutex::new(Some(thread)),
@@ -75,10 +85,10 @@ impl DevicePool {
     }
 }
 
-fn keep_full(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) {
+fn keep_full(store: &Store, source: &mut DeviceSource, settings: PoolSettings, bell: &Bell) {
     let mut back_off = BACK_OFF_FIRST;
     loop {
-        let pause = match fill(store, ca, settings, bell) {
+        let pause = match fill(store, source, settings, bell) {
             Ok(()) => {
                 back_off = BACK_OFF_FIRST;
                 LOOK_EVERY
@@ -106,8 +116,19 @@ fn count(store: &Store, ca: &TestCa) -> Result<u64, LedgerError> {
     store.free_devices_in(ca.token(), Environment::Test)
 }
 
-fn fill(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) -> Result<(), NodeError> {
-    while !bell.is_stopped() && count(store, ca)? < settings.target.into() {
+fn fill(
+    store: &Store,
+    source: &mut DeviceSource,
+    settings: PoolSettings,
+    bell: &Bell,
+) -> Result<(), NodeError> {
+    while !bell.is_stopped() && settings.target > 0 {
+        let Some(ca) = source.ca()? else {
+            return Ok(());
+        };
+        if count(store, ca)? >= settings.target.into() {
+            return Ok(());
+        }
         store.add_device(&ca.prepare(settings.curve)?)?;
     }
     Ok(())

@@ -1,16 +1,17 @@
 //! One running Siegel: every room, wired.
 
 use super::device_pool::{DevicePool, PoolSettings};
+use super::device_source::DeviceSource;
+use super::tokens;
 use crate::config::Config;
-use crate::csp::pkcs11::Pkcs11Token;
-use crate::csp::{Csp, CspError};
+use crate::csp::CspError;
+use crate::csp::pkcs11::TokenConfig;
 use crate::export::{ExportSettings, ExportWorker};
 use crate::http::{BODY_LEN_MAX, Door, DoorSettings};
 use crate::ledger::{LedgerError, SealingKey, Store};
-use crate::pki::{NewCa, PkiError, TestCa};
-use crate::signing::{Lanes, Submit, Token};
+use crate::pki::PkiError;
+use crate::signing::{Lanes, Submit};
 use crate::terms::{Clock, Entropy, Environment};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Why a node does not start.
@@ -25,6 +26,17 @@ pub enum NodeError {
         /// Name of its section.
         name: String,
         /// Why.
+        source: CspError,
+    },
+    /// A token is not there, and the ledger has never seen it.
+    #[error(
+        "the token {name} is not there, and its label is not known yet; let it be there once, or choose it \
+         by label"
+    )]
+    LabelUnknown {
+        /// Name of its section.
+        name: String,
+        /// Why it is not there.
         source: CspError,
     },
     /// Two sections lead to the same token.
@@ -58,8 +70,14 @@ impl Node {
     ) -> Result<Self, NodeError> {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
-        let tokens = open_tokens(config, &clock, &entropy)?;
-        let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
+        let tokens = Arc::new(tokens::open(config, &store, &clock, &entropy)?);
+        let source = DeviceSource::new(
+            store.clone(),
+            Arc::clone(&tokens),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+        );
+        let pool = start_pool(config, source, &store)?;
         let rules = config.rules.clone();
         let lanes = Lanes::start(&store, tokens, &clock, rules, config.lanes)?;
         let lanes = Arc::new(lanes);
@@ -127,76 +145,24 @@ fn door_settings(config: &Config) -> DoorSettings {
         transport: config.protection.transport,
         management: config.api.management,
         rules: config.rules.clone(),
+        ready_when: config.ready_when,
     }
 }
 
-/// By label, as the ledger knows them.
-fn open_tokens(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<BTreeMap<String, Token>, NodeError> {
-    let mut tokens = BTreeMap::new();
-    for section in &config.tokens {
-        let opened = Pkcs11Token::open(section.clone(), Arc::clone(entropy), Arc::clone(clock));
-        let opened = opened.map_err(|source| NodeError::Token {
-            name: section.name.clone(),
-            source,
-        })?;
-        let csp: Arc<dyn Csp> = Arc::new(opened);
-        let label = csp.token().to_owned();
-        let token = Token::start(csp, section.environment, section.sessions_max)?;
-        if tokens.insert(label.clone(), token).is_some() {
-            return Err(NodeError::TokenTwice(label));
-        }
-    }
-    Ok(tokens)
-}
-
-/// The pool for TEST, filled from the first TEST token, which is also the one that new TSSs go to.
-/// LIVE has no CA of ours (design decision 11).
+/// The pool for TEST. Without a token for TEST, or with a target of 0, there is none.
 fn start_pool(
     config: &Config,
+    source: DeviceSource,
     store: &Store,
-    tokens: &BTreeMap<String, Token>,
-    clock: &Arc<dyn Clock>,
-    entropy: &Arc<dyn Entropy>,
 ) -> Result<Option<Arc<DevicePool>>, NodeError> {
-    let test = tokens
-        .values()
-        .find(|token| token.environment() == Environment::Test);
-    let Some(token) = test else {
+    let is_test = |section: &TokenConfig| section.environment == Environment::Test;
+    if config.pool_target == 0 || !config.tokens.iter().any(is_test) {
         return Ok(None);
-    };
-    let csp = Arc::clone(token.csp());
-    let ca = open_ca(store, &csp, clock, entropy)?;
+    }
     let settings = PoolSettings {
         curve: config.curve,
         target: config.pool_target,
     };
-    Ok(Some(Arc::new(DevicePool::start(
-        store.clone(),
-        ca,
-        settings,
-    )?)))
-}
-
-/// The test CA of this ledger and token, made where there is none. Two nodes that make one at the same
-/// time get two, which is fine: a chain is found by the hash of its issuer.
-fn open_ca(
-    store: &Store,
-    csp: &Arc<dyn Csp>,
-    clock: &Arc<dyn Clock>,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<TestCa, NodeError> {
-    let known = store.cas(Environment::Test)?;
-    if let Some(ca) = TestCa::open(known, csp, clock, entropy)? {
-        return Ok(ca);
-    }
-    let new = NewCa::make(csp.as_ref(), entropy.as_ref(), clock.now())?;
-    for certificate in &new.certificates {
-        store.add_ca(certificate)?;
-    }
-    let known = store.cas(Environment::Test)?;
-    TestCa::open(known, csp, clock, entropy)?.ok_or(NodeError::Pki(PkiError::CaExpired))
+    let pool = DevicePool::start(store.clone(), source, settings)?;
+    Ok(Some(Arc::new(pool)))
 }

@@ -6,10 +6,11 @@
 
 mod protection;
 mod raw;
+mod server;
 
 use crate::csp::pkcs11::{TokenConfig, TokenConfigError};
 use crate::ledger::StoreConfig;
-use crate::signing::LaneSettings;
+use crate::signing::{LaneSettings, TokensNeeded};
 use crate::sma;
 use crate::terms::{Curve, Environment, LogFormat};
 pub use protection::ProtectionConfig;
@@ -28,6 +29,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// HTTP worker threads; `None` for one per core.
     pub workers: Option<usize>,
+    /// Tokens that have to be there for the server to start.
+    pub start_when: TokensNeeded,
+    /// Active tokens that have to sign for the server to call itself ready.
+    pub ready_when: TokensNeeded,
     /// Where the ledger is.
     pub store: StoreConfig,
     /// The key that encrypts secrets in the ledger.

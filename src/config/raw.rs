@@ -1,6 +1,7 @@
 //! The file as it is written.
 
 use super::protection::RawProtection;
+use super::server::RawServer;
 use super::{ApiConfig, Config, ConfigError, ExportConfig, LogConfig, UNCERTIFIED_LIVE_SENTENCE};
 use crate::csp::pkcs11::{RawToken, TokenConfig};
 use crate::ledger::StoreConfig;
@@ -37,13 +38,6 @@ pub(super) struct RawConfig {
     protection: RawProtection,
     #[serde(default)]
     log: RawLog,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawServer {
-    listen: Option<String>,
-    workers: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,18 +106,14 @@ struct RawLog {
 
 impl RawConfig {
     pub(super) fn check(self, folder: &Path) -> Result<Config, ConfigError> {
-        let listen = self.server.listen.as_deref().unwrap_or("127.0.0.1:8080");
-        let listen = listen.parse().map_err(|_| {
-            value(
-                "server.listen",
-                "must be ADDRESS:PORT, such as 127.0.0.1:8080",
-            )
-        })?;
+        let server = self.server.check()?;
         let tokens = check_tokens(self.tokens, folder)?;
         check_live(&tokens, self.danger_uncertified_live.as_deref())?;
         Ok(Config {
-            listen,
-            workers: at_least_one("server.workers", self.server.workers)?,
+            listen: server.listen,
+            workers: server.workers,
+            start_when: server.start_when,
+            ready_when: server.ready_when,
             store: self.ledger.check(folder)?,
             seal_key_file: folder.join(self.secrets.seal_key_file),
             tokens,
@@ -337,7 +327,10 @@ impl RawLog {
     }
 }
 
-fn at_least_one(key: &'static str, wanted: Option<usize>) -> Result<Option<usize>, ConfigError> {
+pub(super) fn at_least_one(
+    key: &'static str,
+    wanted: Option<usize>,
+) -> Result<Option<usize>, ConfigError> {
     if wanted == Some(0) {
         Err(value(key, "must be at least 1"))
     } else {

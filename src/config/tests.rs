@@ -51,6 +51,14 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
             "server.listen must be ADDRESS:PORT",
         ),
         ("[server]\nworkers = 0", "server.workers must be at least 1"),
+        (
+            "[server]\nstart_when = \"none\"",
+            "server.start_when must be",
+        ),
+        (
+            "[server]\nready_when = \"all\"",
+            "server.ready_when must be",
+        ),
         ("[pki]\ncurve = \"secp192r1\"", "pki.curve must be"),
         ("[api]\nlog_format = \"v1\"", "api.log_format must be"),
         ("[api]\naccess_token_s = 0", "api.access_token_s must be"),

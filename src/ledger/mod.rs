@@ -24,6 +24,7 @@ mod sealing;
 mod sqlite;
 mod store;
 mod tables;
+mod token_labels;
 mod values;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};

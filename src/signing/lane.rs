@@ -3,10 +3,11 @@
 use super::SigningError;
 use super::job::Job;
 use super::lanes::LaneSettings;
+use super::pairs::TokenPairs;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
-use super::tokens::{Deadline, Token};
+use super::tokens::Deadline;
 use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
 use crate::sma::{self, Command, Needs};
 use crate::terms::{Clock, TssId};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 /// A lane owns its ledger connection and everything it must not forget between batches.
 pub(super) struct Lane {
     pub(super) ledger: Box<dyn LaneLedger>,
-    pub(super) tokens: Arc<BTreeMap<String, Token>>,
+    pub(super) tokens: Arc<TokenPairs>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rules: Arc<sma::Settings>,
     pub(super) settings: LaneSettings,
@@ -40,7 +41,7 @@ pub(super) struct Lane {
 impl Lane {
     pub fn new(
         ledger: Box<dyn LaneLedger>,
-        tokens: Arc<BTreeMap<String, Token>>,
+        tokens: Arc<TokenPairs>,
         clock: Arc<dyn Clock>,
         rules: Arc<sma::Settings>,
         settings: LaneSettings,

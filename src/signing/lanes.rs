@@ -1,13 +1,13 @@
 //! All lanes: where a command goes, how they start and how they stop.
 
 use super::job::{AnswerOnce, Job, Place};
-use super::lane::{Lane, chain, refuse_all, unavailable};
-use super::tokens::Token;
-use super::{Reply, SigningError, Signs, Submit};
+use super::lane::{Lane, refuse_all, unavailable};
+use super::pairs::{TokenPair, TokenPairs, preferred};
+use super::{Reply, SigningError, Submit, TokenStatus};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
 use crate::terms::{Clock, TssId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
@@ -54,7 +54,7 @@ const TOKENS_KNOWN_MAX: usize = 100_000;
 /// Every lane of this process.
 pub struct Lanes {
     lanes: Vec<LaneHandle>,
-    tokens: Arc<BTreeMap<String, Token>>,
+    tokens: Arc<TokenPairs>,
     token_of: Arc<RwLock<HashMap<TssId, String>>>,
     router: Entrance,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -79,12 +79,11 @@ impl Lanes {
     /// Starts all lanes. Each takes its own ledger connection.
     pub fn start(
         store: &Store,
-        tokens: BTreeMap<String, Token>,
+        tokens: Arc<TokenPairs>,
         clock: &Arc<dyn Clock>,
         rules: sma::Settings,
         settings: LaneSettings,
     ) -> Result<Self, LedgerError> {
-        let tokens = Arc::new(tokens);
         let rules = Arc::new(rules);
         let mut lanes = Vec::new();
         let mut threads = Vec::new();
@@ -156,19 +155,9 @@ impl Submit for Lanes {
         }
     }
 
-    fn token_health(&self) -> Vec<(String, Signs)> {
-        let question = |(label, token): (&String, &Token)| {
-            let (name, csp) = (label.clone(), Arc::clone(token.csp()));
-            let signs: Signs = Box::new(move || {
-                let health = csp.check_health();
-                if let Err(error) = &health {
-                    tracing::error!(token = %name, error = %chain(error), "token {name} does not sign");
-                }
-                health.is_ok()
-            });
-            (label.clone(), signs)
-        };
-        self.tokens.iter().map(question).collect()
+    fn token_health(&self) -> Vec<TokenStatus> {
+        let status = |(label, pair): (&String, &TokenPair)| pair.status(label);
+        self.tokens.iter().flat_map(status).collect()
     }
 }
 
@@ -176,7 +165,7 @@ impl Submit for Lanes {
 struct Router {
     store: Store,
     lanes: Vec<LaneHandle>,
-    tokens: Arc<BTreeMap<String, Token>>,
+    tokens: Arc<TokenPairs>,
     token_of: Arc<RwLock<HashMap<TssId, String>>>,
 }
 
@@ -206,12 +195,7 @@ impl Router {
     /// A TSS that does not exist can only be about to be assigned: any token of its environment will
     /// do, since the device that it gets says where its key is.
     fn hand_over_new(&self, job: Job) {
-        let environment = job.caller.environment;
-        let fitting = self
-            .tokens
-            .iter()
-            .find(|(_, token)| token.environment() == environment);
-        match fitting {
+        match preferred(&self.tokens, job.caller.environment) {
             Some((token, _)) => hand_over(&self.lanes, token, job),
             None => job.answer.send(Err(SigningError::Unavailable {
                 reason: "no token is configured for this environment",
@@ -234,11 +218,7 @@ impl Router {
 
 /// The lanes to start, each with the token it belongs to. Where only one lane may write, it belongs to
 /// all tokens, which the empty label says.
-fn lane_tokens(
-    store: &Store,
-    tokens: &BTreeMap<String, Token>,
-    settings: LaneSettings,
-) -> Vec<String> {
+fn lane_tokens(store: &Store, tokens: &TokenPairs, settings: LaneSettings) -> Vec<String> {
     if store.lanes_max() == Some(1) {
         return vec![String::new()];
     }

@@ -3,8 +3,9 @@
 use super::SigningError;
 use super::job::Job;
 use super::lane::chain;
+use super::pairs::TokenPairs;
 use super::plan::PlannedTss;
-use super::tokens::{Deadline, Token};
+use super::tokens::Deadline;
 use crate::csp::{CspError, KeyPair};
 use crate::terms::{SerialNumber, TssId};
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ type Work = (Vec<(usize, usize)>, Vec<(KeyPair, Vec<u8>)>);
 /// the batch no more than the deadline.
 pub(super) fn sign_all(
     planned: Vec<PlannedTss>,
-    tokens: &BTreeMap<String, Token>,
+    tokens: &TokenPairs,
     deadline: &Deadline<'_>,
 ) -> Vec<SignedTss> {
     let mut work = BTreeMap::<String, Work>::new();
@@ -38,7 +39,10 @@ pub(super) fn sign_all(
     }
     let begun: Vec<_> = work
         .into_iter()
-        .filter_map(|(token, (places, digests))| Some((places, tokens.get(&token)?.begin(digests))))
+        .filter_map(|(label, (places, digests))| {
+            let member = tokens.get(&label)?.active(None)?;
+            Some((places, member.token.begin(digests)))
+        })
         .collect();
     let mut signed: Vec<_> = planned
         .into_iter()

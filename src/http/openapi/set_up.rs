@@ -35,7 +35,9 @@ pub(super) fn operations() -> Vec<Described> {
 fn node() -> Vec<Described> {
     let live = json!({"status": "live"});
     let ready = json!({
-        "status": "ready", "ledger": "answers", "tokens": {"siegel-test": "signs"},
+        "status": "ready", "ledger": "answers", "tokens": {"main": {
+            "signs": true, "state": "ready", "role": "active", "label": "siegel-test", "generation": 1,
+        }},
     });
     vec![
         Described::open(
@@ -52,7 +54,7 @@ fn node() -> Vec<Described> {
             (NODE, "ready"),
             "Whether the node can sign",
         )
-        .about("The ledger answers and at least one token signs. A look is believed for a second.")
+        .about("The ledger answers and at least one active token signs (a setting: all of them). A look is believed for a second; a token that hangs is not waited for.")
         .never_fails()
         .answer::<Ready>("It can.", vec![("call", "", ready)])
         .not_now::<Ready>("It cannot."),

@@ -1,0 +1,63 @@
+//! The active one of two tokens, for whoever makes keys: prepared devices and the CA.
+
+use crate::csp::{Csp, CspError, KeyId, KeyPair, TokenState};
+use crate::ledger::Store;
+use crate::signing::TokenPairs;
+use crate::terms::Curve;
+use std::sync::Arc;
+
+/// Behaves like one token under the label that the ledger knows, and goes to the token that the ledger calls
+/// active at each call. Log messages do not come this way.
+pub(super) struct ActiveCsp {
+    label: String,
+    tokens: Arc<TokenPairs>,
+    store: Store,
+}
+
+impl ActiveCsp {
+    pub fn new(label: &str, tokens: &Arc<TokenPairs>, store: &Store) -> Self {
+        Self {
+            label: label.to_owned(),
+            tokens: Arc::clone(tokens),
+            store: store.clone(),
+        }
+    }
+
+    fn active(&self) -> Result<&Arc<dyn Csp>, CspError> {
+        let member = self.tokens.get(&self.label).and_then(|pair| {
+            let _ = &self.store;
+            pair.active_as_seen()
+        });
+        let gone = || CspError::DeviceGone {
+            token: self.label.clone(),
+            source: None,
+        };
+        member.map(|member| member.token.csp()).ok_or_else(gone)
+    }
+}
+
+impl Csp for ActiveCsp {
+    fn token(&self) -> &str {
+        &self.label
+    }
+
+    fn generate_key_pair(&self, id: KeyId, curve: Curve) -> Result<KeyPair, CspError> {
+        self.active()?.generate_key_pair(id, curve)
+    }
+
+    fn sign(&self, key: &KeyPair, digest: &[u8]) -> Result<Vec<u8>, CspError> {
+        self.active()?.sign(key, digest)
+    }
+
+    fn check_health(&self) -> Result<(), CspError> {
+        self.active()?.check_health()
+    }
+
+    fn generation(&self) -> u64 {
+        self.active().map_or(0, |csp| csp.generation())
+    }
+
+    fn state(&self) -> TokenState {
+        self.active().map_or(TokenState::Gone, |csp| csp.state())
+    }
+}

@@ -1,6 +1,6 @@
 //! The active one of two tokens, for whoever makes keys: prepared devices and the CA.
 
-use crate::csp::{Csp, CspError, KeyId, KeyPair, TokenState};
+use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError, TokenState};
 use crate::ledger::Store;
 use crate::signing::TokenPairs;
 use crate::terms::Curve;
@@ -24,15 +24,22 @@ impl ActiveCsp {
     }
 
     fn active(&self) -> Result<&Arc<dyn Csp>, CspError> {
-        let member = self.tokens.get(&self.label).and_then(|pair| {
-            let _ = &self.store;
-            pair.active_as_seen()
-        });
-        let gone = || CspError::DeviceGone {
+        let gone = |why: &str| CspError::DeviceGone {
             token: self.label.clone(),
-            source: None,
+            source: Some(ModuleError(why.to_owned())),
         };
-        member.map(|member| member.token.csp()).ok_or_else(gone)
+        let pair = self.tokens.get(&self.label);
+        let pair = pair.ok_or_else(|| gone("it is not configured"))?;
+        if pair.standby().is_some() {
+            match self.store.active_token(&self.label) {
+                Ok(Some(active)) => pair.saw_active(&active.section),
+                Ok(None) => {}
+                Err(_) => return Err(gone("which one is active could not be read")),
+            }
+        }
+        let active = pair.active_as_seen();
+        let active = active.ok_or_else(|| gone("the active one is not configured here"))?;
+        Ok(active.token.csp())
     }
 }
 

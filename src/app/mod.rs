@@ -9,6 +9,7 @@ mod device_pool;
 mod device_source;
 mod entropy;
 mod node;
+mod token_watch;
 mod tokens;
 
 pub use clock::SystemClock;

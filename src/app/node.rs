@@ -2,6 +2,7 @@
 
 use super::device_pool::{DevicePool, PoolSettings};
 use super::device_source::DeviceSource;
+use super::token_watch::TokenWatch;
 use super::tokens;
 use crate::config::Config;
 use crate::csp::CspError;
@@ -39,6 +40,17 @@ pub enum NodeError {
         /// Why it is not there.
         source: CspError,
     },
+    /// The sections of this node are named otherwise than those of the node that made the pair.
+    #[error(
+        "the ledger calls the section {section:?} active for the token {label}, and no section here has that \
+         name; use the same names on all nodes, or switch with `siegel admin token switch`"
+    )]
+    ActiveUnknown {
+        /// Label under which the ledger knows the keys.
+        label: String,
+        /// What the ledger says.
+        section: String,
+    },
     /// Two sections lead to the same token.
     #[error("two [[token]] sections lead to the token {0}; keep one of them")]
     TokenTwice(String),
@@ -54,6 +66,7 @@ pub enum NodeError {
 pub struct Node {
     lanes: Arc<Lanes>,
     pool: Option<Arc<DevicePool>>,
+    watch: Option<Arc<TokenWatch>>,
     exports: Arc<ExportWorker>,
     door: Door,
 }
@@ -71,6 +84,15 @@ impl Node {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
         let tokens = Arc::new(tokens::open(config, &store, &clock, &entropy)?);
+        let switches = tokens::switch_after_s(config, &tokens);
+        let watch = match switches.is_empty() {
+            true => None,
+            false => {
+                let (tokens, clock) = (Arc::clone(&tokens), Arc::clone(&clock));
+                let watch = TokenWatch::start(store.clone(), tokens, clock, &switches)?;
+                Some(Arc::new(watch))
+            }
+        };
         let source = DeviceSource::new(
             store.clone(),
             Arc::clone(&tokens),
@@ -105,6 +127,7 @@ impl Node {
         Ok(Self {
             lanes,
             pool,
+            watch,
             exports,
             door,
         })
@@ -121,6 +144,9 @@ impl Node {
         self.exports.stop();
         if let Some(pool) = &self.pool {
             pool.stop();
+        }
+        if let Some(watch) = &self.watch {
+            watch.stop();
         }
         match self.door.store.settle() {
             Ok(true) => {}

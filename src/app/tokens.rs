@@ -7,6 +7,7 @@ use crate::csp::{Csp, CspError, TokenState};
 use crate::ledger::Store;
 use crate::signing::{Member, Token, TokenPair, TokenPairs, TokensNeeded};
 use crate::terms::{Clock, Entropy};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Opens all tokens. One that is not there is waited for in the background, as far as `start_when` allows.
@@ -22,7 +23,7 @@ pub(super) fn open(
         clock,
         entropy,
     };
-    let mut pairs = TokenPairs::new();
+    let mut opened = Vec::with_capacity(config.tokens.len());
     let mut missing = None;
     for section in &config.tokens {
         let (csp, absence) = opening.open(section)?;
@@ -30,27 +31,57 @@ pub(super) fn open(
             name: section.name.clone(),
             source,
         }));
+        opened.push((section, csp));
+    }
+    let is_there = |(_, csp): &(_, Arc<dyn Csp>)| csp.state() == TokenState::Ready;
+    match missing {
+        Some(missing) if config.start_when == TokensNeeded::None || opened.iter().any(is_there) => {
+            drop(missing);
+        }
+        Some(missing) => return Err(missing),
+        None => {}
+    }
+    let mut pairs = TokenPairs::new();
+    let (standbys, mains): (Vec<_>, Vec<_>) = opened
+        .into_iter()
+        .partition(|(section, _)| section.standby_of.is_some());
+    let mut standbys: BTreeMap<String, _> = standbys
+        .into_iter()
+        .filter_map(|(section, csp)| Some((section.standby_of.clone()?, (section, csp))))
+        .collect();
+    for (section, csp) in mains {
         let label = csp.token().to_owned();
-        let member = Member {
-            name: section.name.clone(),
-            token: Token::start(csp, section.environment, section.sessions_max)?,
-        };
-        if pairs
-            .insert(label.clone(), TokenPair::alone(member))
-            .is_some()
-        {
+        let standby = standbys.remove(&section.name);
+        let standby = standby
+            .map(|(section, csp)| member(section, csp))
+            .transpose()?;
+        let pair = TokenPair::new(member(section, csp)?, standby);
+        if pair.standby().is_some() {
+            opening.pair_up(&label, &pair)?;
+        }
+        if pairs.insert(label.clone(), pair).is_some() {
             return Err(NodeError::TokenTwice(label));
         }
     }
-    let is_there = |pair: &TokenPair| pair.main().token.csp().state() == TokenState::Ready;
-    match missing {
-        Some(missing)
-            if config.start_when != TokensNeeded::None && !pairs.values().any(is_there) =>
-        {
-            Err(missing)
-        }
-        Some(_) | None => Ok(pairs),
-    }
+    Ok(pairs)
+}
+
+fn member(section: &TokenConfig, csp: Arc<dyn Csp>) -> std::io::Result<Member> {
+    Ok(Member {
+        name: section.name.clone(),
+        token: Token::start(csp, section.environment, section.sessions_max)?,
+    })
+}
+
+/// How long the main token of each label must not sign until its standby takes over, in seconds.
+pub(super) fn switch_after_s(config: &Config, pairs: &TokenPairs) -> BTreeMap<String, u32> {
+    let after_s = |(label, pair): (&String, &TokenPair)| {
+        let standby = pair.standby()?;
+        let mut sections = config.tokens.iter();
+        let section = sections.find(|section| section.name == standby.name)?;
+        Some((label.clone(), section.switch_after_s))
+    };
+    pairs.iter().filter_map(after_s).collect()
 }
 
 struct Opening<'a> {
@@ -61,6 +92,20 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// Makes the row that says which one is active, or reads it.
+    fn pair_up(&self, label: &str, pair: &TokenPair) -> Result<(), NodeError> {
+        let name = &pair.main().name;
+        let active = self.store.pair_up(label, name, self.clock.now())?;
+        if pair.active(Some(&active.section)).is_none() {
+            return Err(NodeError::ActiveUnknown {
+                label: label.to_owned(),
+                section: active.section,
+            });
+        }
+        pair.saw_active(&active.section);
+        Ok(())
+    }
+
     /// The token, and why it is not there if it is not.
     fn open(&self, section: &TokenConfig) -> Result<(Arc<dyn Csp>, Option<CspError>), NodeError> {
         let (clock, entropy) = (Arc::clone(self.clock), Arc::clone(self.entropy));

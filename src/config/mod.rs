@@ -7,6 +7,7 @@
 mod protection;
 mod raw;
 mod server;
+mod tokens;
 
 use crate::csp::pkcs11::{TokenConfig, TokenConfigError};
 use crate::ledger::StoreConfig;

@@ -2,14 +2,14 @@
 
 use super::protection::RawProtection;
 use super::server::RawServer;
-use super::{ApiConfig, Config, ConfigError, ExportConfig, LogConfig, UNCERTIFIED_LIVE_SENTENCE};
-use crate::csp::pkcs11::{RawToken, TokenConfig};
+use super::tokens::{check_live, check_tokens};
+use super::{ApiConfig, Config, ConfigError, ExportConfig, LogConfig};
+use crate::csp::pkcs11::RawToken;
 use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
-use crate::terms::{Curve, Environment, LogFormat};
+use crate::terms::{Curve, LogFormat};
 use serde::Deserialize;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
@@ -127,43 +127,6 @@ impl RawConfig {
             log: self.log.check()?,
         })
     }
-}
-
-fn check_tokens(raw: Vec<RawToken>, folder: &Path) -> Result<Vec<TokenConfig>, ConfigError> {
-    let mut names = BTreeSet::new();
-    let mut tokens = Vec::with_capacity(raw.len());
-    for token in raw {
-        let token = token.check(folder).map_err(ConfigError::Token)?;
-        if !names.insert(token.name.clone()) {
-            return Err(value(
-                "token.name",
-                "must differ between [[token]] sections",
-            ));
-        }
-        tokens.push(token);
-    }
-    if tokens.is_empty() {
-        return Err(value(
-            "token",
-            "is missing: add a [[token]] section, see hsm-config/",
-        ));
-    }
-    Ok(tokens)
-}
-
-/// LIVE is for people who know what it means without a certificate (design decision 11).
-fn check_live(tokens: &[TokenConfig], sentence: Option<&str>) -> Result<(), ConfigError> {
-    let live = tokens
-        .iter()
-        .any(|token| token.environment == Environment::Live);
-    if !live || sentence == Some(UNCERTIFIED_LIVE_SENTENCE) {
-        return Ok(());
-    }
-    let problem = format!("must be {UNCERTIFIED_LIVE_SENTENCE:?} to use a LIVE token");
-    Err(ConfigError::Value {
-        key: "danger_uncertified_live",
-        problem,
-    })
 }
 
 impl RawLedger {

@@ -25,12 +25,13 @@ mod sqlite;
 mod store;
 mod tables;
 mod token_labels;
+mod token_pairs;
 mod values;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
 pub use lane::{
-    Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
-    WithheldDevices,
+    ActiveToken, Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage,
+    TssBatch, WithheldDevices,
 };
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
@@ -42,6 +43,7 @@ pub use rows::{
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
+pub use token_pairs::Switched;
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -99,6 +99,39 @@ impl Store {
         })
     }
 
+    /// Opens the ledger beside a server that may be running, without the process lock and without bringing
+    /// its tables up to date: only to read, and to write what needs no lane.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] when the database does not answer, or no server has made its tables yet.
+    pub fn open_beside(config: &StoreConfig) -> Result<Self, LedgerError> {
+        if let StoreConfig::Sqlite { path } = config
+            && !path.exists()
+        {
+            let problem = format!("there is no ledger {} yet", path.display());
+            return Err(LedgerError::Unsafe(problem));
+        }
+        let manager = Manager(config.clone());
+        let mut connection = manager.open().map_err(connect_error)?;
+        let ledger_id = ledger_meta::table
+            .find(LEDGER_ID)
+            .select(ledger_meta::value)
+            .first(&mut connection)
+            .map_err(unavailable("read its identifier"))?;
+        let is_sqlite = matches!(config, StoreConfig::Sqlite { .. });
+        let inner = Inner {
+            pool: manager.clone().pool()?,
+            manager,
+            ledger_id,
+            turns: is_sqlite.then(Arc::default),
+            withheld: WithheldDevices::default(),
+            _lock: None,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
     /// A connection for one signing lane. On SQLite there can be only one lane at a time.
     ///
     /// # Errors

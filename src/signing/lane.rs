@@ -131,7 +131,9 @@ impl Lane {
         self.stopped.extend(sorted.broken);
         let bad = sorted.bad_devices.iter().map(|bad| bad.device);
         bad.for_each(|device| self.withheld.withhold(device));
-        self.bad_devices.extend(sorted.bad_devices);
+        let for_good = |bad: &BadDevice| !bad.on_standby;
+        self.bad_devices
+            .extend(sorted.bad_devices.into_iter().filter(for_good));
         let (batch, told, clock_told) = gather(sorted.kept);
         if batch.entries.is_empty() {
             drop(held);

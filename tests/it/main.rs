@@ -19,5 +19,6 @@ mod processdata_cli;
 mod readme;
 mod support;
 mod tidy;
+mod tokens;
 mod verify_cli;
 mod whole_way;

@@ -16,6 +16,7 @@ use siegel::terms::{Clock, Environment, OrganizationId, SeTime};
 use std::fs::{self, Permissions};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
@@ -61,6 +62,10 @@ pub struct TestServerBuilder {
     place: Option<Place>,
     pool_target: u32,
     curve: &'static str,
+    /// Line of `[server]`.
+    server_line: &'static str,
+    /// Chooses the token by its serial number.
+    by_serial: bool,
     /// The server whose ledger it shares: that ledger's line in the configuration, sealing key, clock.
     beside: Option<(String, Vec<u8>, Arc<StillClock>)>,
 }
@@ -82,6 +87,18 @@ impl TestServerBuilder {
     /// Curve of its TSSs.
     pub const fn curve(mut self, curve: &'static str) -> Self {
         self.curve = curve;
+        self
+    }
+
+    /// Adds a line to `[server]`.
+    pub const fn server_line(mut self, line: &'static str) -> Self {
+        self.server_line = line;
+        self
+    }
+
+    /// Chooses its token by serial number instead of label.
+    pub const fn by_serial(mut self) -> Self {
+        self.by_serial = true;
         self
     }
 
@@ -108,6 +125,10 @@ impl TestServerBuilder {
             }
         }
         let token = token::softhsm();
+        let selector = match self.by_serial {
+            true => format!("serial = {:?}", token.serial()),
+            false => format!("label = {:?}", token.label),
+        };
         fs::write(path("token.pin"), PIN).unwrap();
         fs::set_permissions(path("token.pin"), Permissions::from_mode(0o600)).unwrap();
         let ledger = match self.place.as_ref().map(Place::config) {
@@ -124,6 +145,7 @@ impl TestServerBuilder {
 [server]
 listen = "127.0.0.1:0"
 workers = 2
+{}
 
 [ledger]
 {ledger}
@@ -139,14 +161,15 @@ curve = "{}"
 name = "main"
 environment = "TEST"
 module = {:?}
-label = "{}"
+{}
 pin_file = "token.pin"
 
 {}"#,
+            self.server_line,
             self.pool_target,
             self.curve,
             token.module.to_str().unwrap(),
-            token.label,
+            selector,
             sections
         );
         fs::write(path("siegel.toml"), text).unwrap();
@@ -203,6 +226,8 @@ impl TestServer {
             place: None,
             pool_target: 3,
             curve: "secp256r1",
+            server_line: "",
+            by_serial: false,
             beside: None,
         }
     }
@@ -280,6 +305,29 @@ impl TestServer {
     pub fn restart(&mut self) {
         self.running.take().expect("the server runs").stop();
         self.run();
+    }
+
+    /// Stops, does something, and starts again.
+    pub fn restart_after(&mut self, act: impl FnOnce(&Self)) {
+        self.running.take().expect("the server runs").stop();
+        act(self);
+        self.run();
+    }
+
+    /// Its configuration.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("siegel.toml")
+    }
+
+    /// Adds to its configuration; counts from the next start on.
+    pub fn configure(&self, sections: &str) {
+        let text = fs::read_to_string(self.config_path()).unwrap();
+        fs::write(self.config_path(), format!("{text}\n{sections}\n")).unwrap();
+    }
+
+    /// Its first token.
+    pub const fn token(&self) -> &TestToken {
+        &self._token
     }
 
     /// Where it listens.

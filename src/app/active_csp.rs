@@ -1,6 +1,6 @@
 //! The active one of two tokens, for whoever makes keys: prepared devices and the CA.
 
-use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError, TokenState};
+use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals};
 use crate::ledger::Store;
 use crate::signing::TokenPairs;
 use crate::terms::Curve;
@@ -64,7 +64,13 @@ impl Csp for ActiveCsp {
         self.active().map_or(0, |csp| csp.generation())
     }
 
-    fn state(&self) -> TokenState {
-        self.active().map_or(TokenState::Gone, |csp| csp.state())
+    fn vitals(&self) -> TokenVitals {
+        let gone = |_| TokenVitals {
+            state: TokenState::Gone,
+            generation: 0,
+            sessions_in_use: 0,
+            sessions_max: 0,
+        };
+        self.active().map_or_else(gone, |csp| csp.vitals())
     }
 }

@@ -4,14 +4,17 @@
 //! whom. The clock and the randomness of the machine are asked here and nowhere else.
 
 mod active_csp;
+mod ca_source;
 mod clock;
 mod device_pool;
-mod device_source;
 mod entropy;
+mod foreign_ca;
 mod node;
+mod sampler;
 mod token_watch;
 mod tokens;
 
-pub use clock::SystemClock;
+pub use clock::{Stopwatch, SystemClock};
 pub use entropy::SystemEntropy;
+pub use foreign_ca::{ForeignCa, ForeignCaError};
 pub use node::{Node, NodeError};

@@ -1,17 +1,19 @@
 //! One running Siegel: every room, wired.
 
-use super::device_pool::{DevicePool, PoolSettings};
-use super::device_source::DeviceSource;
+use super::ca_source::CaSource;
+use super::device_pool::{DevicePool, Stock, TestSource};
+use super::sampler::Sampler;
 use super::token_watch::TokenWatch;
 use super::tokens;
-use crate::config::Config;
+use crate::config::{Config, DeviceSource};
 use crate::csp::CspError;
-use crate::csp::pkcs11::TokenConfig;
 use crate::export::{ExportSettings, ExportWorker};
+use crate::http::meter::DoorMeter;
 use crate::http::{BODY_LEN_MAX, Door, DoorSettings};
 use crate::ledger::{LedgerError, SealingKey, Store};
 use crate::pki::PkiError;
-use crate::signing::{Lanes, Submit};
+use crate::signing::{Lanes, Submit, TokenPairs};
+use crate::telemetry::{Metrics, MetricsParts, SampleBox};
 use crate::terms::{Clock, Entropy, Environment};
 use std::sync::Arc;
 
@@ -54,6 +56,19 @@ pub enum NodeError {
     /// Two sections lead to the same token.
     #[error("two [[token]] sections lead to the token {0}; keep one of them")]
     TokenTwice(String),
+    /// Keys in a token were made for the other environment.
+    #[error(
+        "the keys in the token {label} are for {kept}, but its [[token]] section says {configured}; \
+         TEST and LIVE never share a token"
+    )]
+    EnvironmentsMixed {
+        /// Label of the token.
+        label: String,
+        /// What the ledger says.
+        kept: Environment,
+        /// What the configuration says.
+        configured: Environment,
+    },
     /// There is no certificate authority.
     #[error("the test CA cannot be used")]
     Pki(#[from] PkiError),
@@ -65,9 +80,14 @@ pub enum NodeError {
 /// A running node. Stop it with [`Self::stop`] once no door hands commands in any more.
 pub struct Node {
     lanes: Arc<Lanes>,
-    pool: Option<Arc<DevicePool>>,
-    watch: Option<Arc<TokenWatch>>,
+    pool: Arc<DevicePool>,
+    /// Where tokens have standbys.
+    watch: Option<TokenWatch>,
     exports: Arc<ExportWorker>,
+    /// Where somebody watches.
+    sampler: Option<Sampler>,
+    sample: Arc<SampleBox>,
+    devices_target: u32,
     door: Door,
 }
 
@@ -84,22 +104,11 @@ impl Node {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
         let tokens = Arc::new(tokens::open(config, &store, &clock, &entropy)?);
-        let switches = tokens::switch_after_s(config, &tokens);
-        let watch = match switches.is_empty() {
-            true => None,
-            false => {
-                let (tokens, clock) = (Arc::clone(&tokens), Arc::clone(&clock));
-                let watch = TokenWatch::start(store.clone(), tokens, clock, &switches)?;
-                Some(Arc::new(watch))
-            }
-        };
-        let source = DeviceSource::new(
-            store.clone(),
-            Arc::clone(&tokens),
-            Arc::clone(&clock),
-            Arc::clone(&entropy),
-        );
-        let pool = start_pool(config, source, &store)?;
+        for (label, pair) in tokens.iter() {
+            refuse_mixed_environments(&store, label, pair.environment())?;
+        }
+        let watch = start_watch(config, &store, &tokens, &clock)?;
+        let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
         let rules = config.rules.clone();
         let lanes = Lanes::start(&store, tokens, &clock, rules, config.lanes)?;
         let lanes = Arc::new(lanes);
@@ -109,7 +118,15 @@ impl Node {
         };
         let exports = ExportWorker::start(store.clone(), Arc::clone(&clock), settings)?;
         let exports = Arc::new(exports);
-        let (requested, taken) = (Arc::clone(&exports), pool.clone());
+        let (requested, taken) = (Arc::clone(&exports), Arc::clone(&pool));
+        let sample = Arc::<SampleBox>::default();
+        let sampler = match config.telemetry.metrics_listen {
+            Some(_) => {
+                let (store, clock) = (store.clone(), Arc::clone(&clock));
+                Some(Sampler::start(store, clock, Arc::clone(&sample))?)
+            }
+            None => None,
+        };
         let door = Door {
             store,
             lanes: submit,
@@ -117,11 +134,8 @@ impl Node {
             entropy,
             sealing,
             export_requested: Arc::new(move || requested.wake()),
-            device_taken: Arc::new(move || {
-                if let Some(pool) = &taken {
-                    pool.wake();
-                }
-            }),
+            device_taken: Arc::new(move || taken.wake()),
+            meter: DoorMeter::default(),
             settings: door_settings(config),
         };
         Ok(Self {
@@ -129,8 +143,32 @@ impl Node {
             pool,
             watch,
             exports,
+            sampler,
+            sample,
+            devices_target: config.pool_target,
             door,
         })
+    }
+
+    /// Everything that is counted. What the ledger holds is sampled only where `telemetry.metrics_listen`
+    /// is set.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(MetricsParts {
+            lanes: Arc::clone(&self.lanes),
+            door: self.door.meter.clone(),
+            connections_max: self.door.settings.transport.connections_max,
+            store: self.door.store.clone(),
+            sample: Arc::clone(&self.sample),
+            devices_target: self.devices_target,
+            clock: Arc::clone(&self.door.clock),
+        })
+    }
+
+    /// Lets the sampler look at the ledger again soon.
+    pub fn sample(&self) {
+        if let Some(sampler) = &self.sampler {
+            sampler.wake();
+        }
     }
 
     /// What doors need.
@@ -142,8 +180,9 @@ impl Node {
     pub fn stop(&self) {
         self.lanes.drain();
         self.exports.stop();
-        if let Some(pool) = &self.pool {
-            pool.stop();
+        self.pool.stop();
+        if let Some(sampler) = &self.sampler {
+            sampler.stop();
         }
         if let Some(watch) = &self.watch {
             watch.stop();
@@ -169,26 +208,90 @@ fn door_settings(config: &Config) -> DoorSettings {
         rates: config.protection.rates,
         wrong_logins: config.protection.wrong_logins.clone(),
         transport: config.protection.transport,
+        calls: config.log.calls,
         management: config.api.management,
         rules: config.rules.clone(),
         ready_when: config.ready_when,
     }
 }
 
-/// The pool for TEST. Without a token for TEST, or with a target of 0, there is none.
+/// Whoever turns a TEST token into a LIVE one by a word in the configuration is told before anything is
+/// signed (design decision 11).
+pub(super) fn refuse_mixed_environments(
+    store: &Store,
+    label: &str,
+    configured: Environment,
+) -> Result<(), NodeError> {
+    let mut kept = store.environments_in(label)?.into_iter();
+    match kept.find(|kept| *kept != configured) {
+        Some(kept) => Err(NodeError::EnvironmentsMixed {
+            label: label.to_owned(),
+            kept,
+            configured,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The pool for TEST is filled in the first TEST token that is there, unless a foreign CA makes the
+/// certificates. LIVE has no CA of ours (design decision 11).
 fn start_pool(
     config: &Config,
-    source: DeviceSource,
     store: &Store,
-) -> Result<Option<Arc<DevicePool>>, NodeError> {
-    let is_test = |section: &TokenConfig| section.environment == Environment::Test;
-    if config.pool_target == 0 || !config.tokens.iter().any(is_test) {
-        return Ok(None);
-    }
-    let settings = PoolSettings {
+    tokens: &Arc<TokenPairs>,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Arc<DevicePool>, NodeError> {
+    let of = |environment| {
+        let fitting = tokens.iter();
+        fitting.filter(move |(_, pair)| pair.environment() == environment)
+    };
+    let is_ours = match config.device_source {
+        DeviceSource::TestCa => of(Environment::Test).next().is_some(),
+        DeviceSource::Foreign => false,
+    };
+    let source = is_ours.then(|| TestSource {
+        ca: CaSource::new(
+            store.clone(),
+            Arc::clone(tokens),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+        ),
         curve: config.curve,
         target: config.pool_target,
-    };
-    let pool = DevicePool::start(store.clone(), source, settings)?;
-    Ok(Some(Arc::new(pool)))
+    });
+    let mut foreign = Vec::new();
+    for environment in [Environment::Test, Environment::Live] {
+        let is_ours = environment == Environment::Test && source.is_some();
+        let labels: Vec<_> = of(environment).map(|(label, _)| label.clone()).collect();
+        if !is_ours && !labels.is_empty() {
+            foreign.push((environment, labels));
+        }
+    }
+    Ok(Arc::new(DevicePool::start(Stock {
+        store: store.clone(),
+        clock: Arc::clone(clock),
+        source,
+        foreign,
+    })?))
+}
+
+/// Where tokens have standbys.
+fn start_watch(
+    config: &Config,
+    store: &Store,
+    tokens: &Arc<TokenPairs>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<TokenWatch>, NodeError> {
+    let switches = tokens::switch_after_s(config, tokens);
+    if switches.is_empty() {
+        return Ok(None);
+    }
+    let (tokens, clock) = (Arc::clone(tokens), Arc::clone(clock));
+    Ok(Some(TokenWatch::start(
+        store.clone(),
+        tokens,
+        clock,
+        &switches,
+    )?))
 }

@@ -33,7 +33,7 @@ pub(super) fn open(
         }));
         opened.push((section, csp));
     }
-    let is_there = |(_, csp): &(_, Arc<dyn Csp>)| csp.state() == TokenState::Ready;
+    let is_there = |(_, csp): &(_, Arc<dyn Csp>)| csp.vitals().state == TokenState::Ready;
     match missing {
         Some(missing) if config.start_when == TokensNeeded::None || opened.iter().any(is_there) => {
             drop(missing);

@@ -40,7 +40,14 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.rules, sma::Settings::default());
     assert_eq!(config.lanes, LaneSettings::default());
     assert_eq!((config.curve, config.pool_target), (Curve::Secp256r1, 20));
+    assert_eq!(config.device_source, DeviceSource::TestCa);
     assert!(!config.has_live());
+}
+
+#[test]
+fn devices_of_test_may_come_from_a_foreign_ca() {
+    let config = read(&format!("{MINIMAL}\n[pki]\nsource = \"foreign\"")).unwrap();
+    assert_eq!(config.device_source, DeviceSource::Foreign);
 }
 
 #[test]
@@ -60,6 +67,7 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
             "server.ready_when must be",
         ),
         ("[pki]\ncurve = \"secp192r1\"", "pki.curve must be"),
+        ("[pki]\nsource = \"bsi\"", "pki.source must be"),
         ("[api]\nlog_format = \"v1\"", "api.log_format must be"),
         ("[api]\naccess_token_s = 0", "api.access_token_s must be"),
         (
@@ -97,10 +105,23 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
             "protection.body_timeout_ms must be",
         ),
         (
+            "[protection]\nbodies_len_max = 1048575",
+            "protection.bodies_len_max must be",
+        ),
+        (
             "[protection]\nclient_address_header = \"x: y\"",
             "protection.client_address_header must be",
         ),
         ("[log]\nformat = \"xml\"", "log.format must be"),
+        ("[log]\ncalls = \"all\"", "log.calls must be"),
+        (
+            "[telemetry]\nmetrics_listen = \"9464\"",
+            "telemetry.metrics_listen must be ADDRESS:PORT",
+        ),
+        (
+            "[telemetry]\nmetrics_listen = \"127.0.0.1:8080\"",
+            "telemetry.metrics_listen must differ from server.listen",
+        ),
         ("[server]\nport = 1", "unknown field `port`"),
     ] {
         let said = complaint(&format!("{MINIMAL}\n{wrong}"));
@@ -154,7 +175,8 @@ fn a_line_that_is_not_understood_is_numbered_but_not_repeated() {
 
 const EXAMPLE: &str = include_str!("../../schema/siegel.example.toml");
 
-/// Keys of the example that cannot be used beside what it uses, and one whose default depends on the machine.
+/// Keys of the example that cannot be used beside what it uses, and those whose default depends on the machine
+/// or on the environment of a TSS.
 const NOT_DEFAULTS: &[&str] = &[
     "workers",
     "postgres",
@@ -164,6 +186,8 @@ const NOT_DEFAULTS: &[&str] = &[
     "client_address_header",
     "standby_of",
     "switch_after_s",
+    "description_prefix",
+    "metrics_listen",
 ];
 
 /// The example with the keys in its comments made real, but for these.

@@ -5,9 +5,11 @@
 
 pub mod check;
 pub mod pkcs11;
+mod vitals;
 
 use crate::terms::Curve;
 use std::fmt;
+pub use vitals::{TokenState, TokenVitals};
 
 /// Identifies a key pair within its token: the random `CKA_ID` we chose, the same on both halves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,31 +134,6 @@ pub enum CspError {
 #[error("{0}")]
 pub struct ModuleError(pub String);
 
-/// How a token is, as far as is known without asking it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenState {
-    /// Logged in. Whether it signs at this moment, only [`Csp::check_health`] can say.
-    Ready,
-    /// Its module is being initialised anew for the sake of another token; calls wait.
-    Paused,
-    /// Not there; a repair is under way, calls fail at once.
-    Gone,
-    /// It refused the PIN; only a person can help.
-    Refused,
-}
-
-impl TokenState {
-    /// The state as one word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Paused => "paused",
-            Self::Gone => "gone",
-            Self::Refused => "refused",
-        }
-    }
-}
-
 /// One token that holds keys and signs.
 ///
 /// Contract, proven for every adapter by `tests/it/contract/csp.rs`:
@@ -187,8 +164,13 @@ pub trait Csp: Send + Sync {
     /// Counts up whenever login, sessions and handles were made anew; 0 before the first time.
     fn generation(&self) -> u64;
 
-    /// How it is; never waits for the token. One that cannot be lost is always ready.
-    fn state(&self) -> TokenState {
-        TokenState::Ready
+    /// How the token is as far as that is known; asks it nothing and does not block.
+    fn vitals(&self) -> TokenVitals {
+        TokenVitals {
+            state: TokenState::Ready,
+            generation: self.generation(),
+            sessions_in_use: 0,
+            sessions_max: 0,
+        }
     }
 }

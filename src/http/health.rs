@@ -185,7 +185,7 @@ impl Health {
                     let look = looks.tokens.entry(status.name.clone()).or_default();
                     Some(look.begin(&door.clock, status.signs))
                 }
-                TokenState::Gone | TokenState::Refused => None,
+                TokenState::Gone | TokenState::PinRefused => None,
             };
             let known = Known {
                 name: status.name,

@@ -1,5 +1,6 @@
 //! Tokens as the ledger knows them: by the label of the token that holds the keys, which may have a standby.
 
+use super::meter::TokenReading;
 use super::tokens::Token;
 use super::{Role, TokenStatus};
 use crate::csp::TokenState;
@@ -88,12 +89,35 @@ impl TokenPair {
         self.active(seen.as_deref())
     }
 
+    /// Whether its active token is there, as far as that is known without asking it.
+    pub fn is_there(&self) -> bool {
+        let state = |member: &Member| member.token.csp().vitals().state;
+        let state = self.active_as_seen().map(state);
+        matches!(state, Some(TokenState::Ready | TokenState::Paused))
+    }
+
+    /// Its tokens at this moment, for metrics.
+    pub(super) fn readings<'a>(
+        &'a self,
+        label: &'a str,
+    ) -> impl Iterator<Item = TokenReading<'a>> + 'a {
+        let main = std::iter::once((label, &self.main));
+        let standby = self.standby.iter();
+        let standby = standby.map(|member| (member.name.as_str(), member));
+        main.chain(standby).map(|(label, member)| TokenReading {
+            label,
+            waiting: member.token.waiting(),
+            vitals: member.token.csp().vitals(),
+            meter: member.token.meter(),
+        })
+    }
+
     /// How its tokens are, without asking them.
     pub(super) fn status(&self, label: &str) -> Vec<TokenStatus> {
         let active = self.active_as_seen().map(|member| member.name.as_str());
         let members = std::iter::once(&self.main).chain(&self.standby);
         let status = |member: &Member| {
-            let csp = member.token.csp();
+            let vitals = member.token.csp().vitals();
             TokenStatus {
                 name: member.name.clone(),
                 label: label.to_owned(),
@@ -102,8 +126,8 @@ impl TokenPair {
                     true => Role::Active,
                     false => Role::Standby,
                 },
-                state: csp.state(),
-                generation: csp.generation(),
+                state: vitals.state,
+                generation: vitals.generation,
                 signs: member.token.question(&member.name),
             }
         };
@@ -118,11 +142,6 @@ pub fn preferred(tokens: &TokenPairs, environment: Environment) -> Option<(&Stri
         let of_environment = |(_, pair): &(_, &TokenPair)| pair.environment() == environment;
         tokens.iter().filter(of_environment)
     };
-    let is_there = |(_, pair): &(&String, &TokenPair)| {
-        let state = pair
-            .active_as_seen()
-            .map(|member| member.token.csp().state());
-        matches!(state, Some(TokenState::Ready | TokenState::Paused))
-    };
+    let is_there = |(_, pair): &(&String, &TokenPair)| pair.is_there();
     fitting().find(is_there).or_else(|| fitting().next())
 }

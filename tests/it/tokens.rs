@@ -94,7 +94,7 @@ fn a_server_starts_without_a_token_that_is_not_there_and_uses_it_when_it_appears
     let of = server.store().token_of(till.tss.parse().unwrap()).unwrap();
     let (name, lost, other) = match of.unwrap() == second.label {
         true => ("second", second.clone(), "main"),
-        false => ("main", server.token().clone(), "second"),
+        false => ("main", server.token.clone(), "second"),
     };
     let mut away = None;
     server.restart_after(|_| away = Some(Away::take(&lost)));

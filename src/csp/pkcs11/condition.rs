@@ -7,11 +7,11 @@ use super::errors::{Fault, Trouble, classify};
 use super::gate::{Ticket, lock};
 use super::keys::{self, KeyEntry, Purpose};
 use super::module::Module;
-use crate::csp::{CspError, KeyId, KeyPair, ModuleError, TokenState};
+use crate::csp::{CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals};
 use crate::terms::{Clock, Curve, Entropy};
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -42,17 +42,6 @@ pub(super) enum Condition {
     Gone(Option<ModuleError>),
     /// The PIN was refused: only a person can help.
     Refused(ModuleError),
-}
-
-impl Condition {
-    pub(super) const fn state(&self) -> TokenState {
-        match self {
-            Self::Ready(_) => TokenState::Ready,
-            Self::Paused => TokenState::Paused,
-            Self::Gone(_) => TokenState::Gone,
-            Self::Refused(_) => TokenState::Refused,
-        }
-    }
 }
 
 /// A call into the token: nobody finalizes the module while it is alive.
@@ -243,5 +232,21 @@ impl Token {
         attachment
             .check_canary(self.entropy.as_ref())
             .map_err(|trouble| self.lose(attachment, &trouble))
+    }
+
+    pub(super) fn vitals(&self) -> TokenVitals {
+        let (state, used) = match &*lock(&self.condition) {
+            Condition::Ready(attachment) => (TokenState::Ready, Some(attachment.pool.usage())),
+            Condition::Paused => (TokenState::Paused, None),
+            Condition::Gone(_) => (TokenState::Gone, None),
+            Condition::Refused(_) => (TokenState::PinRefused, None),
+        };
+        let (sessions_in_use, sessions_max) = used.unwrap_or((0, self.config.sessions_max));
+        TokenVitals {
+            state,
+            generation: self.attached.load(Ordering::Acquire),
+            sessions_in_use,
+            sessions_max,
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::errors::{Fault, Known, Trouble, classify};
 use super::gate::lock;
 use super::keys::Purpose;
 use super::module::Module;
-use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError, TokenState};
+use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError, TokenVitals};
 use crate::terms::{Clock, Curve, Entropy};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -242,7 +242,7 @@ impl Csp for Pkcs11Token {
         self.token.attached.load(Ordering::Acquire)
     }
 
-    fn state(&self) -> TokenState {
-        lock(&self.token.condition).state()
+    fn vitals(&self) -> TokenVitals {
+        self.token.vitals()
     }
 }

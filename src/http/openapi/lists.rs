@@ -122,7 +122,7 @@ pub struct TokenHealth {
     /// Whether it signs, with a key of its own that is no TSS's.
     pub signs: bool,
     /// `ready`: logged in; `paused`: its module is being initialised anew for another token; `gone`: not there,
-    /// being looked for; `refused`: it refused the PIN, only a person can help.
+    /// being looked for; `pin_refused`: it refused the PIN, only a person can help.
     pub state: String,
     /// `active`: signs for its TSSs; `standby`: waits for a switch.
     pub role: String,

@@ -188,7 +188,7 @@ fn a_token_that_is_not_there_yet_is_waited_for_and_then_used() {
         Pkcs11Token::await_return(token.config(), label, Arc::new(TestEntropy), clock).unwrap();
     assert_eq!(awaited.token(), token.label);
     assert_eq!(
-        (awaited.state(), awaited.generation()),
+        (awaited.vitals().state, awaited.generation()),
         (TokenState::Gone, 0)
     );
     let error = awaited.sign(&key, &digest(Curve::Secp256r1)).unwrap_err();
@@ -196,7 +196,7 @@ fn a_token_that_is_not_there_yet_is_waited_for_and_then_used() {
     fs::rename(&away, &storage).unwrap();
     assert!(awaited.wait_until_ready(HEALING_MAX));
     assert_eq!(
-        (awaited.state(), awaited.generation()),
+        (awaited.vitals().state, awaited.generation()),
         (TokenState::Ready, 1)
     );
     sign(&awaited, &key);
@@ -212,7 +212,7 @@ fn a_refused_pin_is_not_tried_by_waiting_for_the_token() {
     let label = token.label.clone();
     let clock = TestClock::start();
     let awaited = Pkcs11Token::await_return(config, label, Arc::new(TestEntropy), clock).unwrap();
-    assert_eq!(awaited.state(), TokenState::Refused);
+    assert_eq!(awaited.vitals().state, TokenState::PinRefused);
     let error = awaited.check_health().unwrap_err();
     assert!(matches!(error, CspError::PinRefused { .. }), "{error:?}");
 }

@@ -8,7 +8,7 @@ use diesel::{Connection as _, SqliteConnection};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use siegel::app::{Node, NodeError};
-use siegel::config::Config;
+use siegel::config::{Config, UNCERTIFIED_LIVE_SENTENCE};
 use siegel::ledger::{
     ApiKey, ApiKeyStatus, LedgerError, OrganizationRow, SealingKey, Store, StoreConfig,
 };
@@ -62,6 +62,10 @@ pub struct TestServerBuilder {
     place: Option<Place>,
     pool_target: u32,
     curve: &'static str,
+    /// More lines of [pki].
+    pki: &'static str,
+    /// Tokens for LIVE beside the one for TEST.
+    live: usize,
     /// Line of `[server]`.
     server_line: &'static str,
     /// Chooses the token by its serial number.
@@ -96,9 +100,21 @@ impl TestServerBuilder {
         self
     }
 
-    /// Chooses its token by serial number instead of label.
+    /// Chooses its token for TEST by serial number instead of label.
     pub const fn by_serial(mut self) -> Self {
         self.by_serial = true;
+        self
+    }
+
+    /// Devices of TEST come from a foreign CA.
+    pub const fn foreign(mut self) -> Self {
+        self.pki = "source = \"foreign\"";
+        self
+    }
+
+    /// So many tokens for LIVE, without any device in them.
+    pub const fn live(mut self, tokens: usize) -> Self {
+        self.live = tokens;
         self
     }
 
@@ -125,10 +141,6 @@ impl TestServerBuilder {
             }
         }
         let token = token::softhsm();
-        let selector = match self.by_serial {
-            true => format!("serial = {:?}", token.serial()),
-            false => format!("label = {:?}", token.label),
-        };
         fs::write(path("token.pin"), PIN).unwrap();
         fs::set_permissions(path("token.pin"), Permissions::from_mode(0o600)).unwrap();
         let ledger = match self.place.as_ref().map(Place::config) {
@@ -140,8 +152,23 @@ impl TestServerBuilder {
             .as_ref()
             .map_or(ledger, |beside| beside.0.clone());
         let clock = self.beside.map_or_else(StillClock::new, |beside| beside.2);
+        let live: Vec<_> = (0..self.live).map(|_| token::softhsm()).collect();
+        let sentence = match self.live {
+            0 => String::new(),
+            _ => format!("danger_uncertified_live = {UNCERTIFIED_LIVE_SENTENCE:?}"),
+        };
+        for (number, token) in live.iter().enumerate() {
+            sections.push_str(&section(&format!("live-{number}"), "LIVE", token));
+        }
+        let mut main = section("main", "TEST", &token);
+        if self.by_serial {
+            let label = format!("label = {:?}", token.label);
+            main = main.replace(&label, &format!("serial = {:?}", token.serial()));
+        }
         let text = format!(
             r#"
+{sentence}
+
 [server]
 listen = "127.0.0.1:0"
 workers = 2
@@ -156,21 +183,11 @@ seal_key_file = "seal.key"
 [pki]
 pool_target = {}
 curve = "{}"
-
-[[token]]
-name = "main"
-environment = "TEST"
-module = {:?}
 {}
-pin_file = "token.pin"
 
+{}
 {}"#,
-            self.server_line,
-            self.pool_target,
-            self.curve,
-            token.module.to_str().unwrap(),
-            selector,
-            sections
+            self.server_line, self.pool_target, self.curve, self.pki, main, sections
         );
         fs::write(path("siegel.toml"), text).unwrap();
         let mut server = TestServer {
@@ -178,12 +195,29 @@ pin_file = "token.pin"
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             running: None,
             _place: self.place,
-            _token: token,
+            token,
+            live,
             folder,
         };
         server.run();
         server
     }
+}
+
+/// A [[token]] section.
+fn section(name: &str, environment: &str, token: &TestToken) -> String {
+    let TestToken { module, label, .. } = token;
+    let module = module.to_str().unwrap();
+    format!(
+        r#"
+[[token]]
+name = "{name}"
+environment = "{environment}"
+module = {module:?}
+label = "{label}"
+pin_file = "token.pin"
+"#
+    )
 }
 
 /// A node and its door. Dropping it stops both.
@@ -194,7 +228,10 @@ pub struct TestServer {
     /// Stays open over restarts, so that the address stays ours.
     listener: TcpListener,
     folder: TempDir,
-    _token: TestToken,
+    /// Its token for TEST.
+    pub token: TestToken,
+    /// Its tokens for LIVE.
+    pub live: Vec<TestToken>,
     _place: Option<Place>,
 }
 
@@ -226,6 +263,8 @@ impl TestServer {
             place: None,
             pool_target: 3,
             curve: "secp256r1",
+            pki: "",
+            live: 0,
             server_line: "",
             by_serial: false,
             beside: None,
@@ -323,11 +362,6 @@ impl TestServer {
     pub fn configure(&self, sections: &str) {
         let text = fs::read_to_string(self.config_path()).unwrap();
         fs::write(self.config_path(), format!("{text}\n{sections}\n")).unwrap();
-    }
-
-    /// Its first token.
-    pub const fn token(&self) -> &TestToken {
-        &self._token
     }
 
     /// Where it listens.

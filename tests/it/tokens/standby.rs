@@ -20,11 +20,11 @@ fn with_standby(place: Option<Place>, lines: &str, before: impl FnOnce(&TestServ
     };
     let mut server = builder.start();
     before(&server);
-    let serial = server.token().serial();
+    let serial = server.token.serial();
     server.restart_after(|server| {
-        let replica = server.token().replicate(&serial);
+        let replica = server.token.replicate(&serial);
         let selector = format!("serial = {replica:?}\nstandby_of = \"main\"\n{lines}");
-        server.configure(&section("standby", server.token(), &selector));
+        server.configure(&section("standby", &server.token, &selector));
     });
     server
 }
@@ -41,7 +41,7 @@ fn admin(server: &TestServer, arguments: &[&str]) -> Value {
 }
 
 fn switch_to(server: &TestServer, name: &str, epoch: u64) {
-    let label = &server.token().label;
+    let label = &server.token.label;
     let told = admin(server, &["switch", "--to", name]);
     assert_eq!(
         told,
@@ -101,7 +101,7 @@ fn a_switch_under_load(place: Option<Place>) {
             (roles == (&"standby".into(), &"active".into())).then_some(())
         });
         // Nothing but the standby can be signing now.
-        let away = Away::take(server.token());
+        let away = Away::take(&server.token);
         goes_on();
         drop(away);
         wait_for("the main token", || {
@@ -149,7 +149,7 @@ fn a_key_that_has_not_come_to_the_standby_stops_its_tss_alone_and_no_key_is_made
         })
         .map(|_| till)
     });
-    let keys = || server.store().known_keys(&server.token().label).unwrap();
+    let keys = || server.store().known_keys(&server.token.label).unwrap();
     let device = |till: &Till| server.store().chain(till.tss.parse().unwrap()).unwrap()[0].0;
     let (epoch, serial) = (active_epoch(&server), device(&late));
     switch_to(&server, "standby", epoch + 1);
@@ -202,7 +202,7 @@ fn a_standby_takes_over_by_itself_when_the_main_token_is_silent_and_stays_active
     let till = till.unwrap();
     assert_eq!(sell_patiently(&till), 1);
     assert_eq!(active_epoch(&server), 1);
-    let away = Away::take(server.token());
+    let away = Away::take(&server.token);
     // Refused until the standby has taken over, which nobody has to do by hand.
     assert_eq!(sell_patiently(&till), 2);
     assert_eq!(admin(&server, &["list"])[0]["active"], "standby");
@@ -242,7 +242,7 @@ fn two_nodes_agree_on_which_token_is_active() {
     sell_on_both();
     switch_to(&server, "standby", 2);
     {
-        let _away = Away::take(server.token());
+        let _away = Away::take(&server.token);
         sell_on_both();
     }
     wait_for("both nodes", || {

@@ -2,7 +2,7 @@
 
 use super::NodeError;
 use super::active_csp::ActiveCsp;
-use crate::csp::{Csp, TokenState};
+use crate::csp::Csp;
 use crate::ledger::Store;
 use crate::pki::{NewCa, PkiError, TestCa};
 use crate::signing::{TokenPairs, preferred};
@@ -10,7 +10,7 @@ use crate::terms::{Clock, Entropy, Environment};
 use std::sync::Arc;
 
 /// Opens the CA of whatever token new TSSs go to, which is another one when the first is not there.
-pub(super) struct DeviceSource {
+pub(super) struct CaSource {
     store: Store,
     tokens: Arc<TokenPairs>,
     clock: Arc<dyn Clock>,
@@ -18,7 +18,7 @@ pub(super) struct DeviceSource {
     ca: Option<TestCa>,
 }
 
-impl DeviceSource {
+impl CaSource {
     pub fn new(
         store: Store,
         tokens: Arc<TokenPairs>,
@@ -37,8 +37,7 @@ impl DeviceSource {
     /// Whether the token is there that new TSSs go to.
     pub fn is_there(&self) -> bool {
         let preferred = preferred(&self.tokens, Environment::Test);
-        let active = preferred.and_then(|(_, pair)| pair.active_as_seen());
-        active.is_some_and(|active| active.token.csp().state() == TokenState::Ready)
+        preferred.is_some_and(|(_, pair)| pair.is_there())
     }
 
     /// The CA to take a device from, made where there is none. `None` without a TEST token: LIVE has no CA

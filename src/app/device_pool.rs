@@ -5,7 +5,7 @@
 use super::NodeError;
 use super::ca_source::CaSource;
 use crate::ledger::Store;
-use crate::terms::{Bell, Clock, Curve, Environment};
+use crate::terms::{Bell, Clock, Curve, Environment, chain};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -98,8 +98,7 @@ impl DevicePool {
 }
 
 fn complain(error: &NodeError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::error!(%error, cause, "no more devices can be prepared for now");
+    tracing::error!(error = %chain(error), "no more devices can be prepared for now");
 }
 
 /// What the thread owns.

@@ -1,10 +1,9 @@
 //! The tokens that can sign, each with a bounded pool of signer threads.
 
 use super::Signs;
-use super::lane::chain;
 use super::meter::{TokenErrors, TokenMeter};
 use crate::csp::{Csp, CspError, KeyPair, ModuleError};
-use crate::terms::{Clock, Environment};
+use crate::terms::{Clock, Environment, chain};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};

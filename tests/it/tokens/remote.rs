@@ -4,6 +4,7 @@ use super::{health, sell_patiently, told_to_come_again};
 use crate::http::client::{Api, Till, new_id, wait_for};
 use crate::support::installation::{Installation, read_json};
 use crate::support::token::softhsm_module;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use siegel::terms::OrganizationId;
 use std::fs;
@@ -55,15 +56,13 @@ impl Far {
 impl Drop for Far {
     fn drop(&mut self) {
         // It serves each client in a process of its own, which must go too.
-        let children = Command::new("pgrep")
-            .arg("-P")
-            .arg(self.0.id().to_string())
-            .output()
-            .unwrap();
+        let pid = self.0.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         self.0.kill().unwrap();
         self.0.wait().unwrap();
-        for child in String::from_utf8(children.stdout).unwrap().lines() {
-            let _ = Command::new("kill").args(["-9", child]).status();
+        for child in children.split_whitespace() {
+            let child = Pid::from_raw(child.parse().unwrap()).unwrap();
+            let _ = kill_process(child, Signal::KILL);
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Config {
     pub seal_key_file: PathBuf,
     /// The tokens; labels differ.
     pub tokens: Vec<TokenConfig>,
+    /// Where the devices of TEST come from; those of LIVE always come from a foreign CA.
+    pub device_source: DeviceSource,
     /// Curve of new TSSs.
     pub curve: Curve,
     /// Prepared devices to keep ready.
@@ -50,6 +52,15 @@ pub struct Config {
     pub protection: ProtectionConfig,
     /// Traces.
     pub log: LogConfig,
+}
+
+/// Who makes the certificates of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceSource {
+    /// Our test CA, in the token; the pool fills itself.
+    TestCa,
+    /// Somebody else; devices are ready when their certificates were imported.
+    Foreign,
 }
 
 /// Settings of the HTTP dialect.
@@ -147,6 +158,16 @@ impl Config {
             .iter()
             .any(|token| token.environment == Environment::Live)
     }
+}
+
+/// The curve with this name, if keys of TSSs may be on it.
+pub fn device_curve(name: &str) -> Option<Curve> {
+    Curve::from_name(name).filter(|curve| match curve {
+        Curve::Secp256r1 | Curve::Secp384r1 | Curve::BrainpoolP256r1 | Curve::BrainpoolP384r1 => {
+            true
+        }
+        Curve::Secp521r1 | Curve::BrainpoolP512r1 => false,
+    })
 }
 
 #[cfg(test)]

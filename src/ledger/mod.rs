@@ -19,14 +19,16 @@ mod management;
 mod postgres;
 mod reading;
 mod records;
+mod requests;
 mod rows;
 mod sealing;
 mod sqlite;
 mod store;
 mod tables;
+mod throw_away;
 mod values;
 
-pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
+pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
     WithheldDevices,
@@ -34,6 +36,7 @@ pub use lane::{
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
+pub use requests::{DeviceRow, DeviceState};
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
     ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,
@@ -41,6 +44,7 @@ pub use rows::{
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
+pub use throw_away::ThrowAway;
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,7 @@ mod job;
 mod lane;
 mod lanes;
 mod locked_out;
+mod new_tss;
 mod plan;
 mod recovery;
 mod signed;

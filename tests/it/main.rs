@@ -7,6 +7,7 @@
 )]
 
 mod admin_cli;
+mod bench_cli;
 mod chaos;
 mod contract;
 mod crash;

@@ -90,7 +90,8 @@ impl Fault {
                 let length = usize::try_from(log.map_or(0, |log| log.len())).unwrap();
                 let limit = u64::try_from(dice.below(length + 1)).unwrap();
                 site.with_node(node, |process| process.limit_files(Some(limit)));
-                board.wait_for_attempts(20 + dice.below(40));
+                // What does not fit behind the log's end may at first fit before it.
+                board.wait_for_misses(1 + dice.below(20));
                 site.with_node(node, |process| process.limit_files(None));
                 board.wait_for_every_shop()
             }

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod elsewhere;
+pub mod foreign_ca;
 pub mod installation;
 pub mod ledger;
 pub mod process;

@@ -99,6 +99,11 @@ impl Clock for SystemClock {
         u64::try_from(self.elapsed_ms()).unwrap_or(u64::MAX)
     }
 
+    fn monotonic_us(&self) -> u64 {
+        let elapsed = monotonic().duration_since(self.started);
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+    }
+
     fn last_step(&self) -> Option<ClockStep> {
         self.state
             .lock()

@@ -8,6 +8,7 @@ mod device_pool;
 mod entropy;
 mod foreign_ca;
 mod node;
+mod sampler;
 
 pub use clock::{Stopwatch, SystemClock};
 pub use entropy::SystemEntropy;

@@ -1,16 +1,20 @@
 //! One running Siegel: every room, wired.
 
 use super::device_pool::{DevicePool, Stock, TestSource};
+use super::sampler::Sampler;
 use crate::config::{Config, DeviceSource};
 use crate::csp::pkcs11::Pkcs11Token;
 use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
-use crate::http::{BODY_LEN_MAX, Door, DoorSettings};
+use crate::http::meter::DoorMeter;
+use crate::http::{BODY_LEN_MAX, Door, DoorSettings, check_token_secret};
 use crate::ledger::{LedgerError, SealingKey, Store};
 use crate::pki::{NewCa, PkiError, TestCa};
 use crate::signing::{Lanes, Submit, Token};
+use crate::telemetry::{Metrics, MetricsParts, SampleBox};
 use crate::terms::{Clock, Entropy, Environment};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why a node does not start.
@@ -19,6 +23,17 @@ pub enum NodeError {
     /// The ledger cannot be used.
     #[error("the ledger cannot be used")]
     Ledger(#[from] LedgerError),
+    /// The sealing key belongs to another ledger.
+    #[error(
+        "the sealing key {file} is not the one of this ledger: secrets.seal_key_file must name the file that the \
+         ledger was made with, or a copy of it"
+    )]
+    OtherSealingKey {
+        /// The file.
+        file: PathBuf,
+        /// What does not open.
+        source: LedgerError,
+    },
     /// A token cannot be used.
     #[error("the token {name} cannot be used; `siegel hsm check` says what it can do")]
     Token {
@@ -56,6 +71,10 @@ pub struct Node {
     lanes: Arc<Lanes>,
     pool: Arc<DevicePool>,
     exports: Arc<ExportWorker>,
+    /// Where somebody watches.
+    sampler: Option<Sampler>,
+    sample: Arc<SampleBox>,
+    devices_target: u32,
     door: Door,
 }
 
@@ -71,6 +90,7 @@ impl Node {
     ) -> Result<Self, NodeError> {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
+        require_own_key(&store, &sealing, config)?;
         let tokens = open_tokens(config, &clock, &entropy)?;
         for (label, token) in &tokens {
             refuse_mixed_environments(&store, label, token.environment())?;
@@ -86,22 +106,56 @@ impl Node {
         let exports = ExportWorker::start(store.clone(), Arc::clone(&clock), settings)?;
         let exports = Arc::new(exports);
         let (requested, taken) = (Arc::clone(&exports), Arc::clone(&pool));
+        let sample = Arc::<SampleBox>::default();
+        let sampler = match config.telemetry.metrics_listen {
+            Some(_) => {
+                let (store, clock) = (store.clone(), Arc::clone(&clock));
+                Some(Sampler::start(store, clock, Arc::clone(&sample))?)
+            }
+            None => None,
+        };
         let door = Door {
             store,
             lanes: submit,
             clock,
             entropy,
             sealing,
+            export_pace: exports.pace(),
             export_requested: Arc::new(move || requested.wake()),
             device_taken: Arc::new(move || taken.wake()),
+            meter: DoorMeter::default(),
             settings: door_settings(config),
         };
         Ok(Self {
             lanes,
             pool,
             exports,
+            sampler,
+            sample,
+            devices_target: config.pool_target,
             door,
         })
+    }
+
+    /// Everything that is counted. What the ledger holds is sampled only where `telemetry.metrics_listen`
+    /// is set.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(MetricsParts {
+            lanes: Arc::clone(&self.lanes),
+            door: self.door.meter.clone(),
+            connections_max: self.door.settings.transport.connections_max,
+            store: self.door.store.clone(),
+            sample: Arc::clone(&self.sample),
+            devices_target: self.devices_target,
+            clock: Arc::clone(&self.door.clock),
+        })
+    }
+
+    /// Lets the sampler look at the ledger again soon.
+    pub fn sample(&self) {
+        if let Some(sampler) = &self.sampler {
+            sampler.wake();
+        }
     }
 
     /// What doors need.
@@ -114,6 +168,9 @@ impl Node {
         self.lanes.drain();
         self.exports.stop();
         self.pool.stop();
+        if let Some(sampler) = &self.sampler {
+            sampler.stop();
+        }
         match self.door.store.settle() {
             Ok(true) => {}
             Ok(false) => {
@@ -122,6 +179,17 @@ impl Node {
             Err(error) => tracing::warn!(%error, "the ledger's newest part is in its -wal file"),
         }
     }
+}
+
+/// What was sealed with another key could not be opened when it is needed; better to say so at the start.
+fn require_own_key(store: &Store, sealing: &SealingKey, config: &Config) -> Result<(), NodeError> {
+    for secret in store.token_secrets()? {
+        check_token_secret(sealing, &secret).map_err(|source| NodeError::OtherSealingKey {
+            file: config.seal_key_file.clone(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 fn door_settings(config: &Config) -> DoorSettings {
@@ -135,6 +203,7 @@ fn door_settings(config: &Config) -> DoorSettings {
         rates: config.protection.rates,
         wrong_logins: config.protection.wrong_logins.clone(),
         transport: config.protection.transport,
+        calls: config.log.calls,
         management: config.api.management,
         rules: config.rules.clone(),
     }

@@ -1,11 +1,13 @@
 //! The file as it is written.
 
 use super::protection::RawProtection;
+use super::telemetry::RawTelemetry;
 use super::{
     ApiConfig, Config, ConfigError, DeviceSource, ExportConfig, LogConfig,
     UNCERTIFIED_LIVE_SENTENCE, device_curve,
 };
 use crate::csp::pkcs11::{RawToken, TokenConfig};
+use crate::http::CallTrace;
 use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
@@ -40,6 +42,8 @@ pub(super) struct RawConfig {
     protection: RawProtection,
     #[serde(default)]
     log: RawLog,
+    #[serde(default)]
+    telemetry: RawTelemetry,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -112,6 +116,7 @@ struct RawExport {
 struct RawLog {
     format: Option<String>,
     filter: Option<String>,
+    calls: Option<String>,
 }
 
 /// What a batch may take beyond the wait for its token, in milliseconds, until PostgreSQL takes its node for
@@ -134,7 +139,7 @@ impl RawConfig {
             listen,
             workers: at_least_one("server.workers", self.server.workers)?,
             store: self.ledger.check(folder, &lanes)?,
-            seal_key_file: folder.join(self.secrets.seal_key_file),
+            seal_key_file: self.secrets.check(folder)?,
             tokens,
             device_source: self.pki.source()?,
             curve: self.pki.curve()?,
@@ -145,6 +150,7 @@ impl RawConfig {
             export: self.export.check()?,
             protection: self.protection.check()?,
             log: self.log.check()?,
+            telemetry: self.telemetry.check(listen)?,
         })
     }
 }
@@ -199,6 +205,10 @@ impl RawLedger {
 
     fn check(self, folder: &Path, lanes: &LaneSettings) -> Result<StoreConfig, ConfigError> {
         match (self.sqlite, self.postgres) {
+            (Some(path), None) if path.as_os_str().is_empty() => Err(value(
+                "ledger.sqlite",
+                "is empty; give the path of the database file, such as \"siegel.db\"",
+            )),
             (Some(path), None) => Ok(StoreConfig::Sqlite {
                 path: folder.join(path),
             }),
@@ -216,6 +226,16 @@ impl RawLedger {
                 "needs either sqlite = FILE or postgres = URL",
             )),
         }
+    }
+}
+
+impl RawSecrets {
+    fn check(self, folder: &Path) -> Result<PathBuf, ConfigError> {
+        if self.seal_key_file.as_os_str().is_empty() {
+            let problem = "is empty; give the path of the key file, such as \"seal.key\"";
+            return Err(value("secrets.seal_key_file", problem));
+        }
+        Ok(folder.join(self.seal_key_file))
     }
 }
 
@@ -347,8 +367,18 @@ impl RawLog {
             Some("json") => true,
             Some(_) => return Err(value("log.format", "must be \"text\" or \"json\"")),
         };
+        let calls = match self.calls.as_deref() {
+            Some("off") => CallTrace::Off,
+            None | Some("debug") => CallTrace::Debug,
+            Some("info") => CallTrace::Info,
+            Some(_) => {
+                let problem = "must be \"off\", \"debug\" or \"info\"";
+                return Err(value("log.calls", problem));
+            }
+        };
         Ok(LogConfig {
             json,
+            calls,
             filter: self.filter.unwrap_or_else(|| "info".to_owned()),
         })
     }

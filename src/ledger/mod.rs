@@ -27,6 +27,7 @@ mod store;
 mod tables;
 mod throw_away;
 mod values;
+mod vitals;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use lane::{
@@ -39,12 +40,13 @@ pub use reading::{Owner, TransactionLookup};
 pub use requests::{DeviceRow, DeviceState};
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
-    ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,
-    TokenSecret, TransactionFilter, TransactionRow, TssFilter, TssRow,
+    ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, QueuedExport,
+    Selection, Session, TokenSecret, TransactionFilter, TransactionRow, TssFilter, TssRow,
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
 pub use throw_away::ThrowAway;
+pub use vitals::{ConnectionUse, FirstExpiry, FreeDevices, LedgerVitals, TssCount};
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -18,11 +18,7 @@ enum Remains {
     /// The file, and what SQLite and we put beside it.
     File(PathBuf),
     /// The schema of that name.
-    Schema {
-        url: String,
-        patience: Patience,
-        name: String,
-    },
+    Schema { url: String, name: String },
 }
 
 /// What stands beside a SQLite file.
@@ -52,11 +48,7 @@ impl ThrowAway {
                 lock_timeout_ms,
                 standstill_ms,
             } => {
-                let patience = Patience {
-                    lock_timeout_ms: *lock_timeout_ms,
-                    standstill_ms: *standstill_ms,
-                };
-                execute(url, patience, &format!("CREATE SCHEMA {name}"))?;
+                execute(url, &format!("CREATE SCHEMA {name}"))?;
                 Ok(Self {
                     config: StoreConfig::Postgres {
                         url: postgres::in_schema(url, &name),
@@ -66,7 +58,6 @@ impl ThrowAway {
                     },
                     remains: Remains::Schema {
                         url: url.clone(),
-                        patience,
                         name,
                     },
                 })
@@ -80,7 +71,14 @@ impl ThrowAway {
     }
 }
 
-fn execute(url: &str, patience: Patience, sql: &str) -> Result<(), LedgerError> {
+/// Nobody else knows the schema, so one wait is as good as another.
+const WAIT_MS: u32 = 10_000;
+
+fn execute(url: &str, sql: &str) -> Result<(), LedgerError> {
+    let patience = Patience {
+        lock_timeout_ms: WAIT_MS,
+        standstill_ms: WAIT_MS,
+    };
     let mut connection = postgres::connect(url, patience).map_err(connect_error)?;
     let done = connection.batch_execute(sql);
     done.map_err(unavailable("make or remove a schema"))
@@ -97,13 +95,9 @@ impl Drop for ThrowAway {
                     let _ = std::fs::remove_file(name);
                 }
             }
-            Remains::Schema {
-                url,
-                patience,
-                name,
-            } => {
+            Remains::Schema { url, name } => {
                 let sql = format!("DROP SCHEMA {name} CASCADE");
-                if let Err(error) = execute(url, *patience, &sql) {
+                if let Err(error) = execute(url, &sql) {
                     tracing::error!(%error, "the schema {name} stays in the database");
                 }
             }

@@ -4,13 +4,14 @@ use super::SigningError;
 use super::job::Job;
 use super::lanes::LaneSettings;
 use super::locked_out::LockedOut;
+use super::meter::LaneMeter;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::{Deadline, Token};
 use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
 use crate::sma::{self, Command, Needs};
-use crate::terms::{Clock, TssId};
+use crate::terms::{Clock, Stopwatch, TssId, chain};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub(super) struct Lane {
     pub(super) withheld: WithheldDevices,
     /// Their keys do not sign, and the ledger has not been told yet.
     pub(super) bad_devices: Vec<BadDevice>,
+    /// What it has counted.
+    pub(super) meter: Arc<LaneMeter>,
 }
 
 impl Lane {
@@ -62,6 +65,7 @@ impl Lane {
             locked_out: LockedOut::default(),
             stopped: BTreeSet::new(),
             bad_devices: Vec::new(),
+            meter: Arc::default(),
         }
     }
 
@@ -109,6 +113,10 @@ impl Lane {
         if jobs.is_empty() {
             return Vec::new();
         }
+        let meter = Arc::clone(&self.meter);
+        let clock = Arc::clone(&self.clock);
+        let mut watch = Stopwatch::start(clock.as_ref());
+        meter.begins(jobs.len());
         let mut needs = needs_of(&jobs);
         let mut held = match self.ledger.lock(&needs) {
             Ok(held) => held,
@@ -120,6 +128,7 @@ impl Lane {
         let wait_ms = self.settings.lock_wait_ms;
         self.locked_out.wait(late, self.clock.as_ref(), wait_ms);
         let loaded = held.take_loaded();
+        meter.load_s.observe(watch.lap_s());
         let time = BatchTime {
             now: self.clock.now(),
             step: self.clock.last_step(),
@@ -132,7 +141,9 @@ impl Lane {
         };
         let planned = rounds.decide_all(jobs);
         let deadline = Deadline::after(self.clock.as_ref(), self.settings.hsm_timeout_ms);
+        watch.lap_s();
         let signed = sign_all(planned, &self.tokens, &deadline);
+        meter.sign_s.observe(watch.lap_s());
         let sorted = rounds.drop_failed(signed);
         let loaded = rounds.loaded;
         self.decided_anew.extend(sorted.again);
@@ -158,7 +169,10 @@ impl Lane {
             clock_step: time.step,
         });
         self.unfinished.push(Arc::clone(&unfinished));
-        match held.commit(&unfinished.batch) {
+        watch.lap_s();
+        let committed = held.commit(&unfinished.batch);
+        meter.committed(&unfinished.batch, committed.is_ok(), watch.lap_s());
+        match committed {
             Ok(()) => {
                 self.was_kept(&unfinished);
                 self.put_aside(told.into_iter().flat_map(Told::release).collect());
@@ -340,16 +354,4 @@ pub(super) fn unavailable(error: &LedgerError) -> SigningError {
             reason: "the ledger holds damaged data",
         },
     }
-}
-
-/// An error with all its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

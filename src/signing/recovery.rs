@@ -1,11 +1,11 @@
 //! Finishing batches whose commit failed or has an unknown outcome (design decision 1).
 
 use super::early::Early;
-use super::lane::{Lane, chain, unavailable};
+use super::lane::{Lane, unavailable};
 use super::plan::Told;
 use crate::ledger::{Batch, CommitError, LedgerError, LoadedTss, TssBatch};
 use crate::sma::{Needs, Slice};
-use crate::terms::{ClockStep, TssId};
+use crate::terms::{ClockStep, TssId, chain};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use super::BenchArgs;
 use super::figures::{Latencies, per_second};
 use crate::app::{Stopwatch, SystemClock, SystemEntropy};
-use crate::config::{Config, LogConfig};
+use crate::config::Config;
 use crate::csp::pkcs11::{Pkcs11Token, ThrowAwayKey, environment};
 use crate::csp::{Csp, KeyPair, check};
 use crate::telemetry;
@@ -23,10 +23,7 @@ const VERIFY_TIME: Duration = Duration::from_millis(500);
 pub(super) fn run(file: &Path, args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let config = Config::read(file)?;
     environment::reexec_with(&environment::merge(&config.tokens)?)?;
-    telemetry::start(&LogConfig {
-        json: false,
-        filter: "warn,cryptoki=off".to_owned(),
-    })?;
+    telemetry::start_for_command()?;
     let section = config.tokens.first().context("there is no token")?;
     let (entropy, clock) = (Arc::new(SystemEntropy), Arc::new(SystemClock::new()));
     let token = Pkcs11Token::open_on_trial(section.clone(), entropy, clock)?;

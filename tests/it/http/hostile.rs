@@ -21,7 +21,7 @@ fn malformed() -> Vec<Vec<u8>> {
         b"\0".to_vec(),
         b"{\0}".to_vec(),
         b"\xff\xfe{\0}\0".to_vec(),
-        b"\xef\xbb\xbf{}".to_vec(),
+        b"\xef\xbb\xbf\xef\xbb\xbf{}".to_vec(),
         b"{\"a\":\"\xff\"}".to_vec(),
         b"{\"a\":\"\xc3\x28\"}".to_vec(),
         br#"{"a":"\ud800"}"#.to_vec(),

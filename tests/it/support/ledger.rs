@@ -457,6 +457,7 @@ fn step_of(
         process_type,
         process_data,
         request_digest: [5; 32],
+        metadata_digest: Some([6; 32]),
         signature_counter,
         log_time,
         signature: vec![6; 64],

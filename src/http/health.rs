@@ -1,11 +1,12 @@
 //! Whether this node lives, and whether it can sign.
 
 use super::door::{Desk, Door};
-use crate::terms::Clock;
+use crate::terms::{Clock, chain};
 use actix_web::rt::task::spawn_blocking;
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ pub(super) struct Health(Mutex<Looks>);
 #[derive(Default)]
 struct Looks {
     ledger: Look,
+    /// Whether it was told that the ledger does not answer.
+    ledger_told: Arc<AtomicBool>,
     /// By label.
     tokens: BTreeMap<String, Look>,
 }
@@ -100,12 +103,14 @@ impl Look {
 
 struct Report {
     ledger: bool,
+    /// Nothing signed waits for a commit.
+    commits: bool,
     tokens: Vec<(String, bool)>,
 }
 
 impl Report {
     fn is_ready(&self) -> bool {
-        self.ledger && self.tokens.iter().any(|(_, signs)| *signs)
+        self.ledger && self.commits && self.tokens.iter().any(|(_, signs)| *signs)
     }
 }
 
@@ -120,6 +125,7 @@ impl Health {
         }
         Report {
             ledger,
+            commits: door.lanes.keeps_up(),
             tokens: answers,
         }
     }
@@ -127,11 +133,13 @@ impl Health {
     fn begin(&self, door: &Door) -> (Begun, Vec<(String, Begun)>) {
         // Nobody waits for anything under this lock.
         let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let store = door.store.clone();
+        let (store, told) = (door.store.clone(), Arc::clone(&looks.ledger_told));
         let ledger = looks.ledger.begin(&door.clock, move || {
             let health = store.check_health();
-            if let Err(error) = &health {
-                tracing::error!(%error, "the ledger does not answer");
+            // Once when it begins, however often somebody asks.
+            let was_told = told.swap(health.is_err(), Ordering::AcqRel);
+            if let (Err(error), false) = (&health, was_told) {
+                tracing::error!(error = %chain(error), "the ledger does not answer");
             }
             health.is_ok()
         });
@@ -150,7 +158,7 @@ pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: the ledger answers and at least one token signs. The state of each token is in
+/// `GET /health/ready`: the ledger answers, nothing signed waits for a commit, and at least one token signs. The state of each token is in
 /// the body.
 pub(super) async fn ready(desk: web::Data<Desk>) -> HttpResponse {
     let report = desk.health.report(&desk.door).await;
@@ -162,7 +170,11 @@ pub(super) async fn ready(desk: web::Data<Desk>) -> HttpResponse {
         .collect();
     let body = json!({
         "status": if ready { "ready" } else { "not ready" },
-        "ledger": if report.ledger { "answers" } else { "does not answer" },
+        "ledger": match (report.ledger, report.commits) {
+            (true, true) => "answers",
+            (true, false) => "does not commit",
+            (false, _) => "does not answer",
+        },
         "tokens": tokens,
     });
     if ready {

@@ -89,11 +89,15 @@ impl Store {
         migrate(&mut connection)?;
         let ledger_id = ledger_id(&mut connection, entropy)?;
         let pool = manager.clone().pool()?;
+        let turns = match config {
+            StoreConfig::Sqlite { path } => Some(Arc::new(Turns::new(path)?)),
+            StoreConfig::Postgres { .. } => None,
+        };
         let inner = Inner {
             manager,
             pool,
             ledger_id,
-            turns: lock.as_ref().map(|_| Arc::default()),
+            turns,
             withheld: WithheldDevices::default(),
             _lock: lock,
         };
@@ -152,11 +156,14 @@ impl Store {
         &self.inner.ledger_id
     }
 
-    /// Cheap proof that the database answers.
+    /// Cheap proof that the database answers, and that it is the one that was opened.
     ///
     /// # Errors
     /// When it does not.
     pub fn check_health(&self) -> Result<(), LedgerError> {
+        if let Some(turns) = &self.inner.turns {
+            turns.check_file()?;
+        }
         // Taking a connection out of the pool asks the database something.
         self.connection().map(drop)
     }

@@ -1,11 +1,11 @@
 //! Finishing batches whose commit failed or has an unknown outcome (design decision 1).
 
 use super::early::Early;
-use super::lane::{Lane, unavailable};
+use super::lane::Lane;
 use super::plan::Told;
 use crate::ledger::{Batch, CommitError, LedgerError, LoadedTss, TssBatch};
 use crate::sma::{Needs, Slice};
-use crate::terms::{ClockStep, TssId, chain};
+use crate::terms::{ClockStep, TssId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -89,6 +89,7 @@ impl Lane {
 
     /// The batch is durable.
     pub(super) fn was_kept(&mut self, work: &Arc<Unfinished>) {
+        self.trouble.is_over();
         self.forget(work);
         self.release_devices(&work.batch);
         self.wake_early(&work.batch);
@@ -129,7 +130,7 @@ impl Lane {
                 }
                 Ok(Standing::Overtaken | Standing::Open) => {}
                 Err(error) => {
-                    unavailable(&error);
+                    self.trouble.tell(&error);
                     return Progress::Settled(Fate::Unfinished);
                 }
             }
@@ -156,7 +157,7 @@ impl Lane {
             let Err(error) = held.commit(&work.batch) else {
                 return Ok(Standing::Kept);
             };
-            tracing::warn!(error = %chain(&error), "a batch could not be committed again yet");
+            self.trouble.tell(&error);
             return match error {
                 CommitError::RolledBack { .. } if self.has_lost_its_device(work)? => {
                     Ok(Standing::Overtaken)

@@ -2,6 +2,7 @@
 
 use super::door::{Desk, Door};
 use crate::terms::{Clock, chain};
+use crate::witness::{CheckStatus, Status};
 use actix_web::rt::task::spawn_blocking;
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
@@ -105,12 +106,15 @@ struct Report {
     ledger: bool,
     /// Nothing signed waits for a commit.
     commits: bool,
+    witnesses: Status,
+    check: CheckStatus,
     tokens: Vec<(String, bool)>,
 }
 
 impl Report {
     fn is_ready(&self) -> bool {
-        self.ledger && self.commits && self.tokens.iter().any(|(_, signs)| *signs)
+        let signs = self.tokens.iter().any(|(_, signs)| *signs);
+        self.ledger && self.commits && self.witnesses.is_compared && signs
     }
 }
 
@@ -126,6 +130,8 @@ impl Health {
         Report {
             ledger,
             commits: door.lanes.keeps_up(),
+            witnesses: copy_of(&door.witnesses),
+            check: copy_of(&door.ledger_check),
             tokens: answers,
         }
     }
@@ -153,13 +159,21 @@ impl Health {
     }
 }
 
+fn copy_of<T: Clone>(shared: &Mutex<T>) -> T {
+    shared
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
 /// `GET /health/live`: the process answers.
 pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: the ledger answers, nothing signed waits for a commit, and at least one token signs. The state of each token is in
-/// the body.
+/// `GET /health/ready`: the ledger answers, was compared with its witnesses, nothing signed waits for a
+/// commit, and at least one token signs. The state of each token is in the body, and how many TSSs wait for
+/// a person's decision.
 pub(super) async fn ready(desk: web::Data<Desk>) -> HttpResponse {
     let report = desk.health.report(&desk.door).await;
     let ready = report.is_ready();
@@ -176,6 +190,17 @@ pub(super) async fn ready(desk: web::Data<Desk>) -> HttpResponse {
             (false, _) => "does not answer",
         },
         "tokens": tokens,
+        "witnesses": match (report.witnesses.is_compared, report.witnesses.held) {
+            (false, _) => "not compared",
+            (true, 0) => "know no more than the ledger",
+            (true, _) => "know more than the ledger",
+        },
+        "stopped_tss": report.witnesses.held,
+        "ledger_check": {
+            "rounds": report.check.rounds,
+            "messages": report.check.last.messages,
+            "findings": report.check.last.findings,
+        },
     });
     if ready {
         HttpResponse::Ok().json(body)

@@ -1,6 +1,7 @@
 //! One lane: the thread-owned heart of signing.
 
 use super::SigningError;
+use super::doubt::refuse_doubtful;
 use super::job::Job;
 use super::lanes::LaneSettings;
 use super::locked_out::LockedOut;
@@ -10,7 +11,9 @@ use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::{Deadline, Token};
 use super::trouble::Trouble;
-use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
+use crate::ledger::{
+    Batch, Clearance, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices,
+};
 use crate::sma::{self, Command, Needs};
 use crate::terms::{Clock, Stopwatch, TssId, chain};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,6 +42,8 @@ pub(super) struct Lane {
     /// Devices that the ledger gives to no lane of this process: those of unfinished batches, and those
     /// in `bad_devices`.
     pub(super) withheld: WithheldDevices,
+    /// What was compared with the witnesses of this process.
+    clearance: Clearance,
     /// Their keys do not sign, and the ledger has not been told yet.
     pub(super) bad_devices: Vec<BadDevice>,
     /// What it has counted.
@@ -55,6 +60,7 @@ impl Lane {
     ) -> Self {
         Self {
             withheld: ledger.withheld(),
+            clearance: ledger.clearance(),
             ledger,
             tokens,
             clock,
@@ -135,6 +141,11 @@ impl Lane {
         self.locked_out.wait(late, self.clock.as_ref(), wait_ms);
         let loaded = held.take_loaded();
         meter.load_s.observe(watch.lap_s());
+        let jobs: Vec<Job> = jobs;
+        let jobs = refuse_doubtful(jobs, &loaded, &self.tokens, &self.clearance);
+        if jobs.is_empty() {
+            return Vec::new();
+        }
         let time = BatchTime {
             now: self.clock.now(),
             step: self.clock.last_step(),
@@ -219,7 +230,11 @@ fn needs_of(jobs: &[Job]) -> BTreeMap<TssId, Needs> {
 }
 
 /// Answers some jobs with an error and returns the others.
-fn refuse_those(jobs: Vec<Job>, error: &SigningError, refused: impl Fn(&Job) -> bool) -> Vec<Job> {
+pub(super) fn refuse_those(
+    jobs: Vec<Job>,
+    error: &SigningError,
+    refused: impl Fn(&Job) -> bool,
+) -> Vec<Job> {
     let (refused, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(refused);
     refuse_all(refused, error);
     others

@@ -150,10 +150,8 @@ impl Lane {
     fn finish_once(&mut self, work: &Unfinished) -> Result<Standing, LedgerError> {
         // Taking the lock also waits for a commit that may still be running in the database.
         let mut held = self.ledger.lock(&work.needs)?;
-        if !held.late().is_empty() {
-            // Whoever holds it may be committing this very batch.
-            return Err(held_elsewhere());
-        }
+        // Whoever else holds it may be committing this very batch.
+        held.require_all()?;
         let loaded = held.take_loaded();
         if work.stands_before(&loaded) {
             let Err(error) = held.commit(&work.batch) else {
@@ -226,14 +224,6 @@ impl Unfinished {
                 (None, _) | (_, None) => false,
             }
         })
-    }
-}
-
-/// Why nothing is known yet.
-fn held_elsewhere() -> LedgerError {
-    LedgerError::Unavailable {
-        action: "lock a TSS",
-        source: "another node holds it".into(),
     }
 }
 

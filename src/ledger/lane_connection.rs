@@ -126,6 +126,9 @@ impl LaneLedger for LaneConnection {
             ),
             None => None,
         };
+        if let Some(turn) = &turn {
+            turn.check_file()?;
+        }
         let has_waited = needs.keys().any(|id| self.late.contains(id));
         let wait_ms = if has_waited {
             LOCK_WAIT_AGAIN_MS
@@ -332,6 +335,9 @@ impl Held for HeldRows<'_> {
             return Err(rolled_back("the batch changes a TSS that is not locked"));
         }
         let _writer = self.turn.as_ref().map(LaneTurn::take_writer);
+        if let Some(turn) = &self.turn {
+            turn.check_file().map_err(rolled_back)?;
+        }
         if let EitherConnection::Sqlite(connection) = &mut connection {
             connection
                 .batch_execute(sqlite::BEGIN)

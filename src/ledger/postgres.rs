@@ -36,11 +36,20 @@ struct Settings {
     synchronous_commit: String,
 }
 
-pub(super) fn connect(
-    url: &str,
-    lock_timeout_ms: u32,
-    standstill_ms: u32,
-) -> Result<PgConnection, ConnectError> {
+/// How long a session waits, and how long others wait for it.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// Longest wait for a lock, in milliseconds.
+    pub lock_timeout_ms: u32,
+    /// How long its transactions may stand still, in milliseconds.
+    pub standstill_ms: u32,
+}
+
+pub(super) fn connect(url: &str, patience: Patience) -> Result<PgConnection, ConnectError> {
+    let Patience {
+        lock_timeout_ms,
+        standstill_ms,
+    } = patience;
     let mut connection = PgConnection::establish(&with_defaults(url))?;
     let found: Settings = diesel::sql_query(
         "SELECT current_setting('fsync') AS fsync, \

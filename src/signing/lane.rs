@@ -3,6 +3,7 @@
 use super::SigningError;
 use super::job::Job;
 use super::lanes::LaneSettings;
+use super::measured::Measured;
 use super::meter::LaneMeter;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
@@ -10,7 +11,7 @@ use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::{Deadline, Token};
 use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
 use crate::sma::{self, Command, Needs};
-use crate::terms::{Clock, Stopwatch, TssId};
+use crate::terms::{Clock, TssId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -109,17 +110,14 @@ impl Lane {
         if jobs.is_empty() {
             return Vec::new();
         }
-        let meter = Arc::clone(&self.meter);
-        let clock = Arc::clone(&self.clock);
-        let mut watch = Stopwatch::start(clock.as_ref());
-        meter.begins(jobs.len());
+        let (meter, clock) = (Arc::clone(&self.meter), Arc::clone(&self.clock));
+        let mut measured = Measured::batch(&meter, clock.as_ref(), &jobs);
         let needs = needs_of(&jobs);
-        let mut held = match self.ledger.lock(&needs) {
+        let mut held = match measured.load(|| self.ledger.lock(&needs)) {
             Ok(held) => held,
             Err(error) => return without_lock(jobs, &error),
         };
         let loaded = held.take_loaded();
-        meter.load_s.observe(watch.lap_s());
         let time = BatchTime {
             now: self.clock.now(),
             step: self.clock.last_step(),
@@ -132,9 +130,7 @@ impl Lane {
         };
         let planned = rounds.decide_all(jobs);
         let deadline = Deadline::after(self.clock.as_ref(), self.settings.hsm_timeout_ms);
-        watch.lap_s();
-        let signed = sign_all(planned, &self.tokens, &deadline);
-        meter.sign_s.observe(watch.lap_s());
+        let signed = measured.sign(|| sign_all(planned, &self.tokens, &deadline));
         let sorted = rounds.drop_failed(signed);
         let loaded = rounds.loaded;
         self.decided_anew.extend(sorted.again);
@@ -160,10 +156,8 @@ impl Lane {
             clock_step: time.step,
         });
         self.unfinished.push(Arc::clone(&unfinished));
-        watch.lap_s();
-        let committed = held.commit(&unfinished.batch);
-        meter.committed(&unfinished.batch, committed.is_ok(), watch.lap_s());
-        match committed {
+        let batch = &unfinished.batch;
+        match measured.commit(batch, || held.commit(batch)) {
             Ok(()) => {
                 self.was_kept(&unfinished);
                 self.put_aside(told.into_iter().flat_map(Told::release).collect());

@@ -11,6 +11,7 @@ mod entrance;
 mod job;
 mod lane;
 mod lanes;
+mod measured;
 mod meter;
 mod plan;
 mod recovery;

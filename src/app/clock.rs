@@ -8,6 +8,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// milliseconds.
 const SLEW_MS_MAX: i128 = 128;
 
+/// Measures how long something takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts it.
+    pub fn start() -> Self {
+        Self(monotonic())
+    }
+
+    /// Time since the start.
+    pub fn elapsed(&self) -> Duration {
+        monotonic().duration_since(self.0)
+    }
+}
+
 /// The machine's clock, read so that a step of it is noticed.
 #[derive(Debug)]
 pub struct SystemClock {

@@ -1,8 +1,8 @@
 //! One running Siegel: every room, wired.
 
-use super::device_pool::{DevicePool, PoolSettings};
+use super::device_pool::{DevicePool, Stock, TestSource};
 use super::sampler::Sampler;
-use crate::config::Config;
+use crate::config::{Config, DeviceSource};
 use crate::csp::pkcs11::Pkcs11Token;
 use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
@@ -33,6 +33,19 @@ pub enum NodeError {
     /// Two sections lead to the same token.
     #[error("two [[token]] sections lead to the token {0}; keep one of them")]
     TokenTwice(String),
+    /// Keys in a token were made for the other environment.
+    #[error(
+        "the keys in the token {label} are for {kept}, but its [[token]] section says {configured}; \
+         TEST and LIVE never share a token"
+    )]
+    EnvironmentsMixed {
+        /// Label of the token.
+        label: String,
+        /// What the ledger says.
+        kept: Environment,
+        /// What the configuration says.
+        configured: Environment,
+    },
     /// There is no certificate authority.
     #[error("the test CA cannot be used")]
     Pki(#[from] PkiError),
@@ -44,7 +57,7 @@ pub enum NodeError {
 /// A running node. Stop it with [`Self::stop`] once no door hands commands in any more.
 pub struct Node {
     lanes: Arc<Lanes>,
-    pool: Option<Arc<DevicePool>>,
+    pool: Arc<DevicePool>,
     exports: Arc<ExportWorker>,
     /// Where somebody watches.
     sampler: Option<Sampler>,
@@ -66,6 +79,9 @@ impl Node {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
         let tokens = open_tokens(config, &clock, &entropy)?;
+        for (label, token) in &tokens {
+            refuse_mixed_environments(&store, label, token.environment())?;
+        }
         let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
         let rules = config.rules.clone();
         let lanes = Lanes::start(&store, tokens, &clock, rules, config.lanes)?;
@@ -76,7 +92,7 @@ impl Node {
         };
         let exports = ExportWorker::start(store.clone(), Arc::clone(&clock), settings)?;
         let exports = Arc::new(exports);
-        let (requested, taken) = (Arc::clone(&exports), pool.clone());
+        let (requested, taken) = (Arc::clone(&exports), Arc::clone(&pool));
         let sample = Arc::<SampleBox>::default();
         let sampler = match config.telemetry.metrics_listen {
             Some(_) => {
@@ -92,11 +108,7 @@ impl Node {
             entropy,
             sealing,
             export_requested: Arc::new(move || requested.wake()),
-            device_taken: Arc::new(move || {
-                if let Some(pool) = &taken {
-                    pool.wake();
-                }
-            }),
+            device_taken: Arc::new(move || taken.wake()),
             meter: DoorMeter::default(),
             settings: door_settings(config),
         };
@@ -141,11 +153,9 @@ impl Node {
     pub fn stop(&self) {
         self.lanes.drain();
         self.exports.stop();
+        self.pool.stop();
         if let Some(sampler) = &self.sampler {
             sampler.stop();
-        }
-        if let Some(pool) = &self.pool {
-            pool.stop();
         }
         match self.door.store.settle() {
             Ok(true) => {}
@@ -198,32 +208,63 @@ fn open_tokens(
     Ok(tokens)
 }
 
-/// The pool for TEST, filled from the first TEST token, which is also the one that new TSSs go to.
-/// LIVE has no CA of ours (design decision 11).
+/// Whoever turns a TEST token into a LIVE one by a word in the configuration is told before anything is
+/// signed (design decision 11).
+pub(super) fn refuse_mixed_environments(
+    store: &Store,
+    label: &str,
+    configured: Environment,
+) -> Result<(), NodeError> {
+    let mut kept = store.environments_in(label)?.into_iter();
+    match kept.find(|kept| *kept != configured) {
+        Some(kept) => Err(NodeError::EnvironmentsMixed {
+            label: label.to_owned(),
+            kept,
+            configured,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The pool for TEST is filled in the first TEST token, unless a foreign CA makes the certificates. LIVE
+/// has no CA of ours (design decision 11).
 fn start_pool(
     config: &Config,
     store: &Store,
     tokens: &BTreeMap<String, Token>,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
-) -> Result<Option<Arc<DevicePool>>, NodeError> {
-    let test = tokens
-        .values()
-        .find(|token| token.environment() == Environment::Test);
-    let Some(token) = test else {
-        return Ok(None);
+) -> Result<Arc<DevicePool>, NodeError> {
+    let of = |environment| {
+        let fitting = tokens.iter();
+        fitting.filter(move |(_, token)| token.environment() == environment)
     };
-    let csp = Arc::clone(token.csp());
-    let ca = open_ca(store, &csp, clock, entropy)?;
-    let settings = PoolSettings {
-        curve: config.curve,
-        target: config.pool_target,
+    let first_test = match config.device_source {
+        DeviceSource::TestCa => of(Environment::Test).next(),
+        DeviceSource::Foreign => None,
     };
-    Ok(Some(Arc::new(DevicePool::start(
-        store.clone(),
-        ca,
-        settings,
-    )?)))
+    let source = match first_test {
+        Some((_, token)) => Some(TestSource {
+            ca: open_ca(store, token.csp(), clock, entropy)?,
+            curve: config.curve,
+            target: config.pool_target,
+        }),
+        None => None,
+    };
+    let mut foreign = Vec::new();
+    for environment in [Environment::Test, Environment::Live] {
+        let is_ours = environment == Environment::Test && source.is_some();
+        let labels: Vec<_> = of(environment).map(|(label, _)| label.clone()).collect();
+        if !is_ours && !labels.is_empty() {
+            foreign.push((environment, labels));
+        }
+    }
+    Ok(Arc::new(DevicePool::start(Stock {
+        store: store.clone(),
+        clock: Arc::clone(clock),
+        source,
+        foreign,
+    })?))
 }
 
 /// The test CA of this ledger and token, made where there is none. Two nodes that make one at the same

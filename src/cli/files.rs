@@ -1,4 +1,4 @@
-//! Files that hold secrets.
+//! Files that are whole or not there, and may hold secrets.
 
 use anyhow::Context as _;
 use std::fs;
@@ -8,6 +8,15 @@ use std::path::Path;
 
 /// Writes a file that only its owner can read; whole or not at all.
 pub(super) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_whole(path, text, 0o600)
+}
+
+/// Writes a file for everybody to read; whole or not at all.
+pub(super) fn write_public(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_whole(path, text, 0o644)
+}
+
+fn write_whole(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let what = || format!("{} could not be written", path.display());
     let part = path.with_extension("part");
     let mut options = fs::OpenOptions::new();
@@ -15,7 +24,7 @@ pub(super) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&part)
         .with_context(what)?;
     file.write_all(text.as_bytes()).with_context(what)?;

@@ -4,13 +4,11 @@
 
 use super::FAILED;
 use crate::app::{SystemClock, SystemEntropy};
-use crate::config::LogConfig;
 use crate::csp::CspError;
 use crate::csp::pkcs11::{
     Finding, Pkcs11Token, ProbeOptions, RawToken, Selector, SlotReport, TokenConfig, Verdict,
     curve_line, environment, probe, report, suffices,
 };
-use crate::http::CallTrace;
 use crate::telemetry;
 use crate::terms::Curve;
 use anyhow::{Context as _, bail};
@@ -126,12 +124,7 @@ fn prepare(tokens: &[RawToken], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
             .map(|(token, (_, variables))| (token.name.as_str(), variables)),
     )?;
     environment::reexec_with(&variables)?;
-    let log = LogConfig {
-        json: false,
-        filter: "warn,cryptoki=off".to_owned(),
-        calls: CallTrace::Off,
-    };
-    drop(telemetry::start(&log, None)?);
+    telemetry::start_for_command()?;
     let mut modules: Vec<PathBuf> = Vec::new();
     for (module, _) in libraries {
         if !modules.contains(&module) {

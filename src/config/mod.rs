@@ -36,6 +36,8 @@ pub struct Config {
     pub seal_key_file: PathBuf,
     /// The tokens; labels differ.
     pub tokens: Vec<TokenConfig>,
+    /// Where the devices of TEST come from; those of LIVE always come from a foreign CA.
+    pub device_source: DeviceSource,
     /// Curve of new TSSs.
     pub curve: Curve,
     /// Prepared devices to keep ready.
@@ -54,6 +56,15 @@ pub struct Config {
     pub log: LogConfig,
     /// What is told to those who watch the node.
     pub telemetry: TelemetryConfig,
+}
+
+/// Who makes the certificates of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceSource {
+    /// Our test CA, in the token; the pool fills itself.
+    TestCa,
+    /// Somebody else; devices are ready when their certificates were imported.
+    Foreign,
 }
 
 /// Settings of the HTTP dialect.
@@ -171,6 +182,16 @@ impl Config {
             .iter()
             .any(|token| token.environment == Environment::Live)
     }
+}
+
+/// The curve with this name, if keys of TSSs may be on it.
+pub fn device_curve(name: &str) -> Option<Curve> {
+    Curve::from_name(name).filter(|curve| match curve {
+        Curve::Secp256r1 | Curve::Secp384r1 | Curve::BrainpoolP256r1 | Curve::BrainpoolP384r1 => {
+            true
+        }
+        Curve::Secp521r1 | Curve::BrainpoolP512r1 => false,
+    })
 }
 
 #[cfg(test)]

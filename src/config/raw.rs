@@ -2,7 +2,10 @@
 
 use super::protection::RawProtection;
 use super::telemetry::RawTelemetry;
-use super::{ApiConfig, Config, ConfigError, ExportConfig, LogConfig, UNCERTIFIED_LIVE_SENTENCE};
+use super::{
+    ApiConfig, Config, ConfigError, DeviceSource, ExportConfig, LogConfig,
+    UNCERTIFIED_LIVE_SENTENCE, device_curve,
+};
 use crate::csp::pkcs11::{RawToken, TokenConfig};
 use crate::http::CallTrace;
 use crate::ledger::StoreConfig;
@@ -68,6 +71,7 @@ struct RawSecrets {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPki {
+    source: Option<String>,
     curve: Option<String>,
     pool_target: Option<u32>,
 }
@@ -132,6 +136,7 @@ impl RawConfig {
             store: self.ledger.check(folder)?,
             seal_key_file: folder.join(self.secrets.seal_key_file),
             tokens,
+            device_source: self.pki.source()?,
             curve: self.pki.curve()?,
             pool_target: self.pki.pool_target.unwrap_or(20),
             rules: self.limits.check()?,
@@ -210,16 +215,17 @@ impl RawLedger {
 }
 
 impl RawPki {
+    fn source(&self) -> Result<DeviceSource, ConfigError> {
+        match self.source.as_deref() {
+            None | Some("test-ca") => Ok(DeviceSource::TestCa),
+            Some("foreign") => Ok(DeviceSource::Foreign),
+            Some(_) => Err(value("pki.source", "must be \"test-ca\" or \"foreign\"")),
+        }
+    }
+
     fn curve(&self) -> Result<Curve, ConfigError> {
         let name = self.curve.as_deref().unwrap_or("secp256r1");
-        let curve = Curve::from_name(name).filter(|curve| match curve {
-            Curve::Secp256r1
-            | Curve::Secp384r1
-            | Curve::BrainpoolP256r1
-            | Curve::BrainpoolP384r1 => true,
-            Curve::Secp521r1 | Curve::BrainpoolP512r1 => false,
-        });
-        curve.ok_or_else(|| {
+        device_curve(name).ok_or_else(|| {
             let names = "secp256r1, secp384r1, brainpoolP256r1 or brainpoolP384r1";
             value("pki.curve", &format!("must be {names}"))
         })
@@ -229,12 +235,11 @@ impl RawPki {
 impl RawLimits {
     fn check(self) -> Result<sma::Settings, ConfigError> {
         let default = sma::Settings::default();
-        let prefix = self
-            .description_prefix
-            .unwrap_or(default.description_prefix);
+        let prefix = self.description_prefix;
         let printable = |c: char| c.is_ascii_alphanumeric() || " '()+,-./:=?".contains(c);
         // 100 characters in all, of which the TSS id in its brackets takes 39.
-        if prefix.len() > 61 || !prefix.chars().all(printable) {
+        let fits = |prefix: &String| prefix.len() <= 61 && prefix.chars().all(printable);
+        if !prefix.as_ref().is_none_or(fits) {
             let problem = "may have at most 61 characters out of A-Z a-z 0-9 and '()+,-./:=?";
             return Err(value("limits.description_prefix", problem));
         }

@@ -40,7 +40,14 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.rules, sma::Settings::default());
     assert_eq!(config.lanes, LaneSettings::default());
     assert_eq!((config.curve, config.pool_target), (Curve::Secp256r1, 20));
+    assert_eq!(config.device_source, DeviceSource::TestCa);
     assert!(!config.has_live());
+}
+
+#[test]
+fn devices_of_test_may_come_from_a_foreign_ca() {
+    let config = read(&format!("{MINIMAL}\n[pki]\nsource = \"foreign\"")).unwrap();
+    assert_eq!(config.device_source, DeviceSource::Foreign);
 }
 
 #[test]
@@ -52,6 +59,7 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
         ),
         ("[server]\nworkers = 0", "server.workers must be at least 1"),
         ("[pki]\ncurve = \"secp192r1\"", "pki.curve must be"),
+        ("[pki]\nsource = \"bsi\"", "pki.source must be"),
         ("[api]\nlog_format = \"v1\"", "api.log_format must be"),
         ("[api]\naccess_token_s = 0", "api.access_token_s must be"),
         (
@@ -167,7 +175,8 @@ fn a_line_that_is_not_understood_is_numbered_but_not_repeated() {
 
 const EXAMPLE: &str = include_str!("../../schema/siegel.example.toml");
 
-/// Keys of the example that cannot be used beside what it uses, and one whose default depends on the machine.
+/// Keys of the example that cannot be used beside what it uses, and those whose default depends on the machine
+/// or on the environment of a TSS.
 const NOT_DEFAULTS: &[&str] = &[
     "workers",
     "postgres",
@@ -175,6 +184,7 @@ const NOT_DEFAULTS: &[&str] = &[
     "slot",
     "pin_env",
     "client_address_header",
+    "description_prefix",
     "metrics_listen",
     "otlp_endpoint",
 ];

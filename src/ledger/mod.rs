@@ -19,15 +19,17 @@ mod management;
 mod postgres;
 mod reading;
 mod records;
+mod requests;
 mod rows;
 mod sealing;
 mod sqlite;
 mod store;
 mod tables;
+mod throw_away;
 mod values;
 mod vitals;
 
-pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
+pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
     WithheldDevices,
@@ -35,6 +37,7 @@ pub use lane::{
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
+pub use requests::{DeviceRow, DeviceState};
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
     ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,
@@ -42,6 +45,7 @@ pub use rows::{
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
+pub use throw_away::ThrowAway;
 pub use vitals::{ConnectionUse, FirstExpiry, FreeDevices, LedgerVitals, TssCount};
 
 /// Why the ledger did not do it.

@@ -4,13 +4,13 @@ use super::entrance::{Entrance, Exit, Taken, way_in};
 use super::job::{AnswerOnce, Job};
 use super::lane::{Lane, chain, refuse_all, unavailable};
 use super::meter::{LaneMeter, LaneReading, TokenReading};
+use super::new_tss::{place_of, token_for_new};
 use super::tokens::Token;
 use super::{Reply, SigningError, Signs, Submit, lock};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
 use crate::terms::{Clock, TssId};
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -230,17 +230,13 @@ impl Router {
     /// A TSS that does not exist can only be about to be assigned: any token of its environment will
     /// do, since the device that it gets says where its key is.
     fn hand_over_new(&self, job: Job) {
-        let environment = job.caller.environment;
-        let fitting = self
-            .tokens
-            .iter()
-            .find(|(_, token)| token.environment() == environment);
-        match fitting {
-            Some((token, _)) => hand_over(&self.lanes, token, job),
-            None => job.answer.send(Err(SigningError::Unavailable {
+        match token_for_new(&self.store, &self.tokens, &job) {
+            Ok(Some(token)) => hand_over(&self.lanes, token, job),
+            Ok(None) => job.answer.send(Err(SigningError::Unavailable {
                 reason: "no token is configured for this environment",
                 retry_after_s: 60,
             })),
+            Err(error) => refuse_all(vec![job], &unavailable(&error)),
         }
     }
 
@@ -279,11 +275,7 @@ fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
         .iter()
         .filter(|lane| lane.token.is_empty() || lane.token == token)
         .collect();
-    let mut hasher = DefaultHasher::new();
-    job.tss.hash(&mut hasher);
-    let count = u64::try_from(fitting.len()).unwrap_or(1).max(1);
-    let index = usize::try_from(hasher.finish() % count).unwrap_or_default();
-    match fitting.get(index) {
+    match fitting.get(place_of(job.tss, fitting.len())) {
         Some(lane) => lane.entrance.enter(job),
         None => job.answer.send(Err(SigningError::Unavailable {
             reason: "the token of the TSS is not available here",

@@ -13,6 +13,7 @@ mod lane;
 mod lanes;
 mod measured;
 mod meter;
+mod new_tss;
 mod plan;
 mod recovery;
 mod signed;

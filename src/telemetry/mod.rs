@@ -12,4 +12,4 @@ mod traces;
 
 pub use metrics::{Metrics, MetricsParts, Sample, SampleBox};
 pub use table::{Kind, METRICS, MetricRow, metrics_page};
-pub use traces::{TelemetryError, Tracing, start};
+pub use traces::{TelemetryError, Tracing, start, start_for_command};

@@ -2,6 +2,7 @@
 
 use super::otlp::SpanExport;
 use crate::config::{LogConfig, OtlpConfig};
+use crate::http::CallTrace;
 use opentelemetry_otlp::ExporterBuildError;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -34,6 +35,20 @@ pub enum TelemetryError {
 /// Traces are written. Dropping it hands over the last spans.
 #[must_use = "spans are handed over only as long as this is kept"]
 pub struct Tracing(Option<SpanExport>);
+
+/// Starts writing traces as a command does whose output is read by a person or a script: only what went
+/// wrong.
+///
+/// # Errors
+/// None in practice: the filter is understood.
+pub fn start_for_command() -> Result<(), TelemetryError> {
+    let config = LogConfig {
+        json: false,
+        filter: "warn,cryptoki=off".to_owned(),
+        calls: CallTrace::Off,
+    };
+    start(&config, None).map(drop)
+}
 
 /// Starts writing traces to stderr, and handing spans to a collector if there is one. Only the first call in
 /// a process has an effect.

@@ -7,6 +7,7 @@
 )]
 
 mod admin_cli;
+mod bench_cli;
 mod contract;
 mod crash;
 mod docs;

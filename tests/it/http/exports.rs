@@ -21,13 +21,13 @@ const PENDING: [&str; 8] = [
 ];
 
 /// An export and its paths.
-struct Export<'t> {
+pub struct Export<'t> {
     till: &'t Till,
     id: String,
 }
 
 impl<'t> Export<'t> {
-    fn new(till: &'t Till) -> Self {
+    pub fn new(till: &'t Till) -> Self {
         Self { till, id: new_id() }
     }
 
@@ -48,7 +48,7 @@ impl<'t> Export<'t> {
     }
 
     /// Triggers, waits, downloads.
-    fn bytes(&self, query: &str) -> Vec<u8> {
+    pub fn bytes(&self, query: &str) -> Vec<u8> {
         self.trigger(query).ok();
         assert_eq!(self.ended()["state"], "COMPLETED", "{query}");
         let answer = self.till.api.get(&self.path("/file"));

@@ -12,6 +12,7 @@ mod health;
 mod hostile;
 mod limits;
 mod lists;
+mod live;
 mod management;
 mod metadata;
 mod openapi;

@@ -8,6 +8,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+/// The HTTP library calls it an error when a client sends what is no HTTP. The door tells such faults
+/// itself, as what they are; whoever names the library in the filter sees all of it.
+const CONNECTIONS: &str = "actix_http::h1::dispatcher=off";
+
 /// What a collector of spans gets: all that this program says, and nothing of its libraries.
 const SPANS: &str = "siegel=debug";
 
@@ -59,12 +63,6 @@ pub fn start(
     config: &LogConfig,
     collector: Option<&OtlpConfig>,
 ) -> Result<Tracing, TelemetryError> {
-    let filter = |text: &str| {
-        EnvFilter::try_new(text).map_err(|source| TelemetryError::Filter {
-            filter: text.to_owned(),
-            source,
-        })
-    };
     let export = collector.map(|collector| {
         SpanExport::start(collector).map_err(|source| TelemetryError::Collector {
             endpoint: collector.endpoint.clone(),
@@ -100,6 +98,17 @@ impl Tracing {
     pub const fn has_collector(&self) -> bool {
         self.0.is_some()
     }
+}
+
+fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
+    let filter = EnvFilter::try_new(text).map_err(|source| TelemetryError::Filter {
+        filter: text.to_owned(),
+        source,
+    })?;
+    Ok(match CONNECTIONS.parse() {
+        Ok(quiet) if !text.contains("actix_http") => filter.add_directive(quiet),
+        Ok(_) | Err(_) => filter,
+    })
 }
 
 /// One line for each trace.

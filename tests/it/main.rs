@@ -8,6 +8,7 @@
 
 mod admin_cli;
 mod bench_cli;
+mod chaos;
 mod contract;
 mod crash;
 mod docs;
@@ -18,6 +19,7 @@ mod http;
 mod pki;
 mod processdata_cli;
 mod readme;
+mod serve_cli;
 mod support;
 mod tidy;
 mod verify_cli;

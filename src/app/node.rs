@@ -13,6 +13,7 @@ use crate::pki::{NewCa, PkiError, TestCa};
 use crate::signing::{Lanes, Submit, Token};
 use crate::telemetry::{Metrics, MetricsParts, SampleBox};
 use crate::terms::{Clock, Entropy, Environment};
+use crate::witness::{Checker, WitnessError, Witnesses};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +62,9 @@ pub enum NodeError {
     /// There is no certificate authority.
     #[error("the test CA cannot be used")]
     Pki(#[from] PkiError),
+    /// The witnesses know another ledger, or cannot be asked.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
     /// A thread could not be started.
     #[error("a thread could not be started")]
     Thread(#[from] std::io::Error),
@@ -75,6 +79,8 @@ pub struct Node {
     sampler: Option<Sampler>,
     sample: Arc<SampleBox>,
     devices_target: u32,
+    witnesses: Witnesses,
+    checker: Checker,
     door: Door,
 }
 
@@ -95,6 +101,7 @@ impl Node {
         for (label, token) in &tokens {
             refuse_mixed_environments(&store, label, token.environment())?;
         }
+        let witnesses = start_witnesses(config, &store, &tokens, &clock, entropy.as_ref())?;
         let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
         let rules = config.rules.clone();
         let lanes = Lanes::start(&store, tokens, &clock, rules, config.lanes)?;
@@ -114,6 +121,7 @@ impl Node {
             }
             None => None,
         };
+        let checker = Checker::start(store.clone(), config.check_messages_per_s)?;
         let door = Door {
             store,
             lanes: submit,
@@ -124,6 +132,8 @@ impl Node {
             export_requested: Arc::new(move || requested.wake()),
             device_taken: Arc::new(move || taken.wake()),
             meter: DoorMeter::default(),
+            witnesses: witnesses.status(),
+            ledger_check: checker.status(),
             settings: door_settings(config),
         };
         Ok(Self {
@@ -133,6 +143,8 @@ impl Node {
             sampler,
             sample,
             devices_target: config.pool_target,
+            witnesses,
+            checker,
             door,
         })
     }
@@ -158,6 +170,11 @@ impl Node {
         }
     }
 
+    /// What the witnesses of this node say.
+    pub fn witnesses(&self) -> &Witnesses {
+        &self.witnesses
+    }
+
     /// What doors need.
     pub fn door(&self) -> Door {
         self.door.clone()
@@ -171,6 +188,8 @@ impl Node {
         if let Some(sampler) = &self.sampler {
             sampler.stop();
         }
+        self.checker.stop();
+        self.witnesses.stop();
         match self.door.store.settle() {
             Ok(true) => {}
             Ok(false) => {
@@ -249,6 +268,26 @@ pub(super) fn refuse_mixed_environments(
         }),
         None => Ok(()),
     }
+}
+
+/// Before anything is signed: the ledger may be older than what was told.
+fn start_witnesses(
+    config: &Config,
+    store: &Store,
+    tokens: &BTreeMap<String, Token>,
+    clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+) -> Result<Witnesses, WitnessError> {
+    let tokens = tokens
+        .iter()
+        .map(|(label, token)| {
+            (
+                label.clone(),
+                (Arc::clone(token.csp()), token.environment()),
+            )
+        })
+        .collect();
+    Witnesses::start(store, &tokens, &config.witness, clock, entropy)
 }
 
 /// The pool for TEST is filled in the first TEST token, unless a foreign CA makes the certificates. LIVE

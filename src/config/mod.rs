@@ -14,6 +14,7 @@ use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
 use crate::terms::{Curve, Environment, LogFormat};
+use crate::witness::WitnessSettings;
 pub use protection::ProtectionConfig;
 use raw::RawConfig;
 use std::net::SocketAddr;
@@ -32,6 +33,10 @@ pub struct Config {
     pub workers: Option<usize>,
     /// Where the ledger is.
     pub store: StoreConfig,
+    /// What remembers outside of the ledger how far it was.
+    pub witness: WitnessSettings,
+    /// Messages of the ledger that are checked again per second, in the background; 0: none.
+    pub check_messages_per_s: u32,
     /// The key that encrypts secrets in the ledger.
     pub seal_key_file: PathBuf,
     /// The tokens; labels differ.

@@ -2,6 +2,7 @@
 
 use super::door::{Desk, Door};
 use crate::terms::Clock;
+use crate::witness::{CheckStatus, Status};
 use actix_web::rt::task::spawn_blocking;
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
@@ -100,12 +101,15 @@ impl Look {
 
 struct Report {
     ledger: bool,
+    witnesses: Status,
+    check: CheckStatus,
     tokens: Vec<(String, bool)>,
 }
 
 impl Report {
     fn is_ready(&self) -> bool {
-        self.ledger && self.tokens.iter().any(|(_, signs)| *signs)
+        let signs = self.tokens.iter().any(|(_, signs)| *signs);
+        self.ledger && self.witnesses.is_compared && signs
     }
 }
 
@@ -120,6 +124,8 @@ impl Health {
         }
         Report {
             ledger,
+            witnesses: copy_of(&door.witnesses),
+            check: copy_of(&door.ledger_check),
             tokens: answers,
         }
     }
@@ -145,13 +151,20 @@ impl Health {
     }
 }
 
+fn copy_of<T: Clone>(shared: &Mutex<T>) -> T {
+    shared
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
 /// `GET /health/live`: the process answers.
 pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: the ledger answers and at least one token signs. The state of each token is in
-/// the body.
+/// `GET /health/ready`: the ledger answers, was compared with its witnesses, and at least one token signs.
+/// The state of each token is in the body, and how many TSSs wait for a person's decision.
 pub(super) async fn ready(desk: web::Data<Desk>) -> HttpResponse {
     let report = desk.health.report(&desk.door).await;
     let ready = report.is_ready();
@@ -164,6 +177,17 @@ pub(super) async fn ready(desk: web::Data<Desk>) -> HttpResponse {
         "status": if ready { "ready" } else { "not ready" },
         "ledger": if report.ledger { "answers" } else { "does not answer" },
         "tokens": tokens,
+        "witnesses": match (report.witnesses.is_compared, report.witnesses.held) {
+            (false, _) => "not compared",
+            (true, 0) => "know no more than the ledger",
+            (true, _) => "know more than the ledger",
+        },
+        "stopped_tss": report.witnesses.held,
+        "ledger_check": {
+            "rounds": report.check.rounds,
+            "messages": report.check.last.messages,
+            "findings": report.check.last.findings,
+        },
     });
     if ready {
         HttpResponse::Ok().json(body)

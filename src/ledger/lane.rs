@@ -1,6 +1,6 @@
 //! The port that signing lanes use: lock, load, commit.
 
-use super::LedgerError;
+use super::{Clearance, LedgerError};
 use crate::csp::KeyPair;
 use crate::sma::{Needs, Slice};
 use crate::terms::{
@@ -44,6 +44,15 @@ pub trait LaneLedger: Send {
 
     /// The devices that are withheld in this process: one set for all its lanes.
     fn withheld(&self) -> WithheldDevices;
+
+    /// Whether what this process signs with was compared with its witnesses: one for all its lanes.
+    fn clearance(&self) -> Clearance {
+        Clearance::default()
+    }
+
+    /// Tells the witnesses of this process that the batch is kept and will be told. Called once for each
+    /// batch, before its answers; does not wait for anything.
+    fn released(&mut self, _batch: &Batch) {}
 }
 
 /// Devices that look free to the ledger, and that no lane of this process may give to a TSS: their keys
@@ -94,6 +103,8 @@ pub struct LoadedTss {
     pub key: Option<KeyPair>,
     /// Label of the token that holds this key.
     pub token: Option<String>,
+    /// A witness knows more of it than the ledger: it signs nothing until a person decides.
+    pub is_held: bool,
 }
 
 /// Everything that one commit writes.

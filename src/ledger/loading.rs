@@ -51,20 +51,26 @@ fn tss_with_keys(connection: &mut EitherConnection, needs: &AllNeeds) -> Result<
             slice,
             key: None,
             token: None,
+            is_held: false,
         };
         (*id, loaded)
     };
     let mut loaded: AllLoaded = needs.keys().map(empty).collect();
     let ids: Vec<_> = needs.keys().map(ToString::to_string).collect();
-    let rows: Vec<(TssRecord, DeviceRecord)> = tss::table
+    let rows: Vec<(TssRecord, DeviceRecord, Option<String>)> = tss::table
         .inner_join(device::table.on(device::serial_number.eq(tss::device_serial)))
         .filter(tss::id.eq_any(ids))
-        .select((TssRecord::as_select(), DeviceRecord::as_select()))
+        .select((
+            TssRecord::as_select(),
+            DeviceRecord::as_select(),
+            tss::hold_reason,
+        ))
         .load(connection)
         .map_err(unavailable(ACTION))?;
-    for (record, device) in rows {
+    for (record, device, hold_reason) in rows {
         let tss = record.to_tss(&device)?;
         if let Some(place) = loaded.get_mut(&tss.id) {
+            place.is_held = hold_reason.is_some();
             place.key = Some(device.to_key()?);
             place.token = Some(device.token);
             place.slice.tss = Some(tss);

@@ -228,5 +228,34 @@ pub(super) fn merge_log(connection: &mut SqliteConnection) -> QueryResult<bool> 
     Ok(outcome.busy == 0)
 }
 
+/// Writes a copy of the whole database as one transaction sees it, which no other one waits for. It counts
+/// as written when it is on the disk.
+pub(super) fn back_up(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    text: &str,
+) -> Result<(), LedgerError> {
+    let failed = |error: std::io::Error| {
+        LedgerError::Unsafe(format!(
+            "the backup {} cannot be made: {error}",
+            path.display()
+        ))
+    };
+    // Made first, so that nobody else can read it at any time; SQLite takes an empty file as a new one.
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    diesel::sql_query("VACUUM INTO ?")
+        .bind::<Text, _>(text)
+        .execute(connection)
+        .map_err(super::connection::unavailable("be copied"))?;
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(failed)
+}
+
 /// Takes the one right to write before anything is read.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";

@@ -1,6 +1,7 @@
 //! One lane: the thread-owned heart of signing.
 
 use super::SigningError;
+use super::doubt::refuse_doubtful;
 use super::job::Job;
 use super::lanes::LaneSettings;
 use super::locked_out::LockedOut;
@@ -10,7 +11,9 @@ use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::{Deadline, Token};
-use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
+use crate::ledger::{
+    Batch, Clearance, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices,
+};
 use crate::sma::{self, Command, Needs};
 use crate::terms::{Clock, TssId, chain};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,6 +41,8 @@ pub(super) struct Lane {
     /// Devices that the ledger gives to no lane of this process: those of unfinished batches, and those
     /// in `bad_devices`.
     pub(super) withheld: WithheldDevices,
+    /// What was compared with the witnesses of this process.
+    clearance: Clearance,
     /// Their keys do not sign, and the ledger has not been told yet.
     pub(super) bad_devices: Vec<BadDevice>,
     /// What it has counted.
@@ -54,6 +59,7 @@ impl Lane {
     ) -> Self {
         Self {
             withheld: ledger.withheld(),
+            clearance: ledger.clearance(),
             ledger,
             tokens,
             clock,
@@ -127,6 +133,11 @@ impl Lane {
         let wait_ms = self.settings.lock_wait_ms;
         self.locked_out.wait(late, self.clock.as_ref(), wait_ms);
         let loaded = held.take_loaded();
+        let jobs: Vec<Job> = jobs;
+        let jobs = refuse_doubtful(jobs, &loaded, &self.tokens, &self.clearance);
+        if jobs.is_empty() {
+            return Vec::new();
+        }
         let time = BatchTime {
             now: self.clock.now(),
             step: self.clock.last_step(),
@@ -207,7 +218,11 @@ fn needs_of(jobs: &[Job]) -> BTreeMap<TssId, Needs> {
 }
 
 /// Answers some jobs with an error and returns the others.
-fn refuse_those(jobs: Vec<Job>, error: &SigningError, refused: impl Fn(&Job) -> bool) -> Vec<Job> {
+pub(super) fn refuse_those(
+    jobs: Vec<Job>,
+    error: &SigningError,
+    refused: impl Fn(&Job) -> bool,
+) -> Vec<Job> {
     let (refused, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(refused);
     refuse_all(refused, error);
     others

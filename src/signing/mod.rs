@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod crash_tests;
+mod doubt;
 mod early;
 mod entrance;
 mod job;

@@ -89,6 +89,8 @@ impl Lane {
 
     /// The batch is durable.
     pub(super) fn was_kept(&mut self, work: &Arc<Unfinished>) {
+        // Before any answer, so that no answer is forgotten.
+        self.ledger.released(&work.batch);
         self.forget(work);
         self.release_devices(&work.batch);
         self.wake_early(&work.batch);

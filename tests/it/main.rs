@@ -19,6 +19,7 @@ mod http;
 mod pki;
 mod processdata_cli;
 mod readme;
+mod rollback;
 mod serve_cli;
 mod support;
 mod tidy;

@@ -9,7 +9,7 @@ use super::gate::lock;
 use super::keys::{self, Found, KeyEntry, Purpose};
 use super::pool::Pool;
 use super::slots;
-use crate::csp::{KeyId, KeyPair, check};
+use crate::csp::{Anchor, KeyId, KeyPair, check};
 use crate::terms::{Curve, Entropy};
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -41,6 +41,8 @@ pub(super) struct Attachment {
     pub(super) pool: Pool,
     keys: RwLock<HashMap<KeyId, Arc<KeyEntry>>>,
     canary: (KeyPair, ObjectHandle),
+    /// Anchors as far as they were read or written; see `anchor`.
+    pub(super) anchors: Mutex<Vec<(ObjectHandle, Anchor)>>,
     /// When the token was last searched for a missing key.
     searched_ms: Mutex<Option<u64>>,
     /// Keeps the login: closing the last session would log out. Last field, so dropped last.
@@ -97,6 +99,7 @@ impl Attachment {
             pool: Pool::new(api.clone(), slot, config.sessions_max),
             keys: RwLock::default(),
             canary,
+            anchors: Mutex::default(),
             searched_ms: Mutex::new(None),
             anchor: Mutex::new(anchor),
         };

@@ -114,4 +114,21 @@ pub struct Ready {
     pub ledger: String,
     /// By label: `signs` or `does not sign`.
     pub tokens: BTreeMap<String, String>,
+    /// `know no more than the ledger`, `know more than the ledger` or `not compared`.
+    pub witnesses: String,
+    /// TSSs that sign nothing until a person decides, because the ledger was put back.
+    pub stopped_tss: u64,
+    /// What the check of the ledger in the background has found.
+    pub ledger_check: LedgerCheck,
+}
+
+/// What the check of the ledger in the background has found.
+#[derive(ToSchema)]
+pub struct LedgerCheck {
+    /// Rounds through the whole ledger since the start.
+    pub rounds: u64,
+    /// Messages in the latest round.
+    pub messages: u64,
+    /// How many things were wrong in the latest round.
+    pub findings: u64,
 }

@@ -273,6 +273,7 @@ impl Disk {
             self.load_clients(*tss, needs, &mut slice);
             self.load_transactions(*tss, needs, &mut slice);
             let found = LoadedTss {
+                is_held: false,
                 slice,
                 key: device.as_ref().map(|device| device.key.clone()),
                 token: device.map(|device| device.token),

@@ -254,6 +254,7 @@ fn door_settings(config: &Config) -> DoorSettings {
         wrong_logins: config.protection.wrong_logins.clone(),
         transport: config.protection.transport,
         calls: config.log.calls,
+        spans: config.telemetry.otlp.is_some(),
         management: config.api.management,
         rules: config.rules.clone(),
         ready_when: config.ready_when,

@@ -116,6 +116,17 @@ pub struct LogConfig {
 pub struct TelemetryConfig {
     /// Where `/metrics` is served; `None` for nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Who gets spans; `None` for nobody.
+    pub otlp: Option<OtlpConfig>,
+}
+
+/// A collector of OpenTelemetry that takes OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtlpConfig {
+    /// Its base URL, without `/v1/traces`.
+    pub endpoint: String,
+    /// Of so many requests one is told.
+    pub one_in: u32,
 }
 
 /// What is wrong with a configuration.

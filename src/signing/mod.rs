@@ -13,6 +13,7 @@ mod job;
 mod lane;
 mod lanes;
 mod locked_out;
+mod measured;
 mod meter;
 mod new_tss;
 mod pairs;

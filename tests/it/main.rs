@@ -15,6 +15,7 @@ mod field_exports;
 mod hsm_cli;
 mod http;
 mod pki;
+mod pki_cli;
 mod processdata_cli;
 mod readme;
 mod support;

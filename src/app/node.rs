@@ -1,14 +1,17 @@
 //! One running Siegel: every room, wired.
 
 use super::device_pool::{DevicePool, Stock, TestSource};
+use super::sampler::Sampler;
 use crate::config::{Config, DeviceSource};
 use crate::csp::pkcs11::Pkcs11Token;
 use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
+use crate::http::meter::DoorMeter;
 use crate::http::{BODY_LEN_MAX, Door, DoorSettings};
 use crate::ledger::{LedgerError, SealingKey, Store};
 use crate::pki::{NewCa, PkiError, TestCa};
 use crate::signing::{Lanes, Submit, Token};
+use crate::telemetry::{Metrics, MetricsParts, SampleBox};
 use crate::terms::{Clock, Entropy, Environment};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,6 +59,10 @@ pub struct Node {
     lanes: Arc<Lanes>,
     pool: Arc<DevicePool>,
     exports: Arc<ExportWorker>,
+    /// Where somebody watches.
+    sampler: Option<Sampler>,
+    sample: Arc<SampleBox>,
+    devices_target: u32,
     door: Door,
 }
 
@@ -86,6 +93,14 @@ impl Node {
         let exports = ExportWorker::start(store.clone(), Arc::clone(&clock), settings)?;
         let exports = Arc::new(exports);
         let (requested, taken) = (Arc::clone(&exports), Arc::clone(&pool));
+        let sample = Arc::<SampleBox>::default();
+        let sampler = match config.telemetry.metrics_listen {
+            Some(_) => {
+                let (store, clock) = (store.clone(), Arc::clone(&clock));
+                Some(Sampler::start(store, clock, Arc::clone(&sample))?)
+            }
+            None => None,
+        };
         let door = Door {
             store,
             lanes: submit,
@@ -94,14 +109,39 @@ impl Node {
             sealing,
             export_requested: Arc::new(move || requested.wake()),
             device_taken: Arc::new(move || taken.wake()),
+            meter: DoorMeter::default(),
             settings: door_settings(config),
         };
         Ok(Self {
             lanes,
             pool,
             exports,
+            sampler,
+            sample,
+            devices_target: config.pool_target,
             door,
         })
+    }
+
+    /// Everything that is counted. What the ledger holds is sampled only where `telemetry.metrics_listen`
+    /// is set.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(MetricsParts {
+            lanes: Arc::clone(&self.lanes),
+            door: self.door.meter.clone(),
+            connections_max: self.door.settings.transport.connections_max,
+            store: self.door.store.clone(),
+            sample: Arc::clone(&self.sample),
+            devices_target: self.devices_target,
+            clock: Arc::clone(&self.door.clock),
+        })
+    }
+
+    /// Lets the sampler look at the ledger again soon.
+    pub fn sample(&self) {
+        if let Some(sampler) = &self.sampler {
+            sampler.wake();
+        }
     }
 
     /// What doors need.
@@ -114,6 +154,9 @@ impl Node {
         self.lanes.drain();
         self.exports.stop();
         self.pool.stop();
+        if let Some(sampler) = &self.sampler {
+            sampler.stop();
+        }
         match self.door.store.settle() {
             Ok(true) => {}
             Ok(false) => {
@@ -135,6 +178,7 @@ fn door_settings(config: &Config) -> DoorSettings {
         rates: config.protection.rates,
         wrong_logins: config.protection.wrong_logins.clone(),
         transport: config.protection.transport,
+        calls: config.log.calls,
         management: config.api.management,
         rules: config.rules.clone(),
     }

@@ -5,6 +5,8 @@
 //! (or that was not tried, to spare the token).
 
 mod admin;
+mod bench;
+mod client;
 mod demo;
 mod files;
 mod hsm;
@@ -50,6 +52,8 @@ enum Command {
     /// Write processData from the words of DSFinV-K: one JSON object a line in, one answer a line out.
     #[command(name = "processdata")]
     ProcessData(processdata::ProcessDataArgs),
+    /// Measure a server of this dialect, a token or a ledger.
+    Bench(Box<bench::BenchArgs>),
     /// Check exports and QR codes, of any maker. Exit code 0: clean; 1: findings; 2: not readable.
     Verify(verify::VerifyArgs),
 }
@@ -61,6 +65,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
         Command::ProcessData(args) => processdata::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => bench::run(&args),
         Command::Verify(args) => Ok(verify::run(&args)),
         Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
         Command::Hsm(args) => Ok(hsm::run(&args)),

@@ -7,7 +7,7 @@ mod list;
 use super::files::write_public;
 use super::serve::forbid_core_dumps;
 use crate::app::{ForeignCa, ForeignCaError, SystemClock, SystemEntropy};
-use crate::config::{Config, LogConfig, device_curve};
+use crate::config::{Config, device_curve};
 use crate::csp::Csp as _;
 use crate::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig, environment, report};
 use crate::ledger::{Store, WaitingDevice};
@@ -110,10 +110,7 @@ pub(super) fn run(args: &PkiArgs) -> anyhow::Result<ExitCode> {
     // Before any thread is made: it may start this process again.
     environment::reexec_with(&environment::merge(&config.tokens)?)?;
     forbid_core_dumps()?;
-    telemetry::start(&LogConfig {
-        json: false,
-        filter: "warn,cryptoki=off".to_owned(),
-    })?;
+    telemetry::start_for_command()?;
     let store = Store::open(&config.store, &SystemEntropy)?;
     let now = SystemClock::new().now();
     let told = match &args.what {

@@ -6,8 +6,10 @@
 
 mod protection;
 mod raw;
+mod telemetry;
 
 use crate::csp::pkcs11::{TokenConfig, TokenConfigError};
+use crate::http::CallTrace;
 use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
@@ -52,6 +54,8 @@ pub struct Config {
     pub protection: ProtectionConfig,
     /// Traces.
     pub log: LogConfig,
+    /// What is told to those who watch the node.
+    pub telemetry: TelemetryConfig,
 }
 
 /// Who makes the certificates of devices.
@@ -92,6 +96,15 @@ pub struct LogConfig {
     pub json: bool,
     /// Filter as of `tracing-subscriber`, such as `info,siegel::signing=debug`.
     pub filter: String,
+    /// One trace per answered call.
+    pub calls: CallTrace,
+}
+
+/// Settings of what is told to those who watch the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TelemetryConfig {
+    /// Where `/metrics` is served; `None` for nowhere.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// What is wrong with a configuration.

@@ -1,11 +1,13 @@
 //! The file as it is written.
 
 use super::protection::RawProtection;
+use super::telemetry::RawTelemetry;
 use super::{
     ApiConfig, Config, ConfigError, DeviceSource, ExportConfig, LogConfig,
     UNCERTIFIED_LIVE_SENTENCE, device_curve,
 };
 use crate::csp::pkcs11::{RawToken, TokenConfig};
+use crate::http::CallTrace;
 use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
@@ -40,6 +42,8 @@ pub(super) struct RawConfig {
     protection: RawProtection,
     #[serde(default)]
     log: RawLog,
+    #[serde(default)]
+    telemetry: RawTelemetry,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -112,6 +116,7 @@ struct RawExport {
 struct RawLog {
     format: Option<String>,
     filter: Option<String>,
+    calls: Option<String>,
 }
 
 impl RawConfig {
@@ -140,6 +145,7 @@ impl RawConfig {
             export: self.export.check()?,
             protection: self.protection.check()?,
             log: self.log.check()?,
+            telemetry: self.telemetry.check(listen)?,
         })
     }
 }
@@ -335,8 +341,18 @@ impl RawLog {
             Some("json") => true,
             Some(_) => return Err(value("log.format", "must be \"text\" or \"json\"")),
         };
+        let calls = match self.calls.as_deref() {
+            Some("off") => CallTrace::Off,
+            None | Some("debug") => CallTrace::Debug,
+            Some("info") => CallTrace::Info,
+            Some(_) => {
+                let problem = "must be \"off\", \"debug\" or \"info\"";
+                return Err(value("log.calls", problem));
+            }
+        };
         Ok(LogConfig {
             json,
+            calls,
             filter: self.filter.unwrap_or_else(|| "info".to_owned()),
         })
     }

@@ -97,10 +97,23 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
             "protection.body_timeout_ms must be",
         ),
         (
+            "[protection]\nbodies_len_max = 1048575",
+            "protection.bodies_len_max must be",
+        ),
+        (
             "[protection]\nclient_address_header = \"x: y\"",
             "protection.client_address_header must be",
         ),
         ("[log]\nformat = \"xml\"", "log.format must be"),
+        ("[log]\ncalls = \"all\"", "log.calls must be"),
+        (
+            "[telemetry]\nmetrics_listen = \"9464\"",
+            "telemetry.metrics_listen must be ADDRESS:PORT",
+        ),
+        (
+            "[telemetry]\nmetrics_listen = \"127.0.0.1:8080\"",
+            "telemetry.metrics_listen must differ from server.listen",
+        ),
         ("[server]\nport = 1", "unknown field `port`"),
     ] {
         let said = complaint(&format!("{MINIMAL}\n{wrong}"));
@@ -164,6 +177,7 @@ const NOT_DEFAULTS: &[&str] = &[
     "pin_env",
     "client_address_header",
     "description_prefix",
+    "metrics_listen",
 ];
 
 /// The example with the keys in its comments made real, but for these.

@@ -5,9 +5,11 @@
 
 pub mod check;
 pub mod pkcs11;
+mod vitals;
 
 use crate::terms::Curve;
 use std::fmt;
+pub use vitals::{TokenState, TokenVitals};
 
 /// Identifies a key pair within its token: the random `CKA_ID` we chose, the same on both halves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,4 +163,14 @@ pub trait Csp: Send + Sync {
 
     /// Counts up whenever the module was initialised anew.
     fn generation(&self) -> u64;
+
+    /// How the token is as far as that is known; asks it nothing and does not block.
+    fn vitals(&self) -> TokenVitals {
+        TokenVitals {
+            state: TokenState::Ready,
+            generation: self.generation(),
+            sessions_in_use: 0,
+            sessions_max: 0,
+        }
+    }
 }

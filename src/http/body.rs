@@ -1,11 +1,13 @@
 //! Request bodies as tills send them.
 
 use super::door::Desk;
+use super::meter::Counted;
 use super::problem::Problem;
 use super::problem_codes::ErrorCode;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::StreamExt as _;
+use prometheus_client::metrics::gauge::Gauge;
 use serde_json::Value;
 use std::future::Future;
 use std::ops::Deref;
@@ -14,13 +16,17 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// A body of JSON, whatever its content type says. Nothing at all and PHP's `[]` are an empty object.
-pub(super) struct JsonBody(pub Value);
+pub(super) struct JsonBody {
+    value: Value,
+    /// As long as it is in memory.
+    _counted: Counted,
+}
 
 impl Deref for JsonBody {
     type Target = Value;
 
     fn deref(&self) -> &Value {
-        &self.0
+        &self.value
     }
 }
 
@@ -30,12 +36,44 @@ impl FromRequest for JsonBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (max, patience) = body_limits(request);
+        let room = Room::of(request);
         let mut payload = payload.take();
         Box::pin(async move {
-            let bytes = timeout(patience, read(&mut payload, max)).await;
+            let bytes = timeout(patience, read(&mut payload, max, &room)).await;
             let late = |_| Problem::new(ErrorCode::RequestTimeout, "body did not come in time");
-            parse(&bytes.map_err(late)??).map(Self)
+            let (bytes, counted) = bytes.map_err(late)??;
+            let value = parse(&bytes)?;
+            Ok(Self {
+                value,
+                _counted: counted,
+            })
         })
+    }
+}
+
+/// The memory that all bodies share: a great many large ones at once must not use up the machine's.
+struct Room {
+    used: Gauge,
+    max: usize,
+}
+
+impl Room {
+    fn of(request: &HttpRequest) -> Self {
+        let desk = request.app_data::<web::Data<Desk>>();
+        desk.map_or(
+            Self {
+                used: Gauge::default(),
+                max: 0,
+            },
+            |desk| Self {
+                used: desk.door.meter.body_bytes.clone(),
+                max: desk.door.settings.transport.bodies_len_max,
+            },
+        )
+    }
+
+    fn is_full(&self) -> bool {
+        usize::try_from(self.used.get()).is_ok_and(|used| used > self.max)
     }
 }
 
@@ -82,17 +120,27 @@ pub(super) async fn pass_over(payload: &mut Payload, max: usize, patience: Durat
     let _ = timeout(patience, all).await;
 }
 
-async fn read(payload: &mut Payload, max: usize) -> Result<Vec<u8>, Problem> {
+async fn read(
+    payload: &mut Payload,
+    max: usize,
+    room: &Room,
+) -> Result<(Vec<u8>, Counted), Problem> {
     let mut bytes = Vec::new();
+    let mut counted = Counted::some(&room.used, 0);
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Problem::invalid("body broke off"))?;
         if bytes.len() + chunk.len() > max {
             let message = "body is larger than 1 MB";
             return Err(Problem::new(ErrorCode::BodyTooLarge, message));
         }
+        counted.add(chunk.len());
+        if room.is_full() {
+            let message = "too many large bodies are being read";
+            return Err(Problem::later(ErrorCode::TssLocked, message, 1));
+        }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
+    Ok((bytes, counted))
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Problem> {

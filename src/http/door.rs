@@ -2,6 +2,7 @@
 
 use super::health::Health;
 use super::limits::{Limits, Rates};
+use super::meter::DoorMeter;
 use super::problem::Problem;
 use super::throttle::WrongLogins;
 use super::tokens::Tokens;
@@ -12,6 +13,7 @@ use crate::terms::{Clock, Entropy, LogFormat, TssId};
 use actix_web::rt::task::spawn_blocking;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, oneshot};
+use tracing::Span;
 
 /// Settings of the door.
 #[derive(Clone, Debug)]
@@ -34,10 +36,23 @@ pub struct DoorSettings {
     pub wrong_logins: WrongLogins,
     /// Connections and how they behave.
     pub transport: Transport,
+    /// How calls are traced.
+    pub calls: CallTrace,
     /// Whether organisations and API keys can be managed through HTTP.
     pub management: bool,
     /// Limits of a TSS, which its answers name.
     pub rules: sma::Settings,
+}
+
+/// One trace per answered call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallTrace {
+    /// None.
+    Off,
+    /// For those who look for something.
+    Debug,
+    /// Always.
+    Info,
 }
 
 /// What a connection may do.
@@ -49,6 +64,8 @@ pub struct Transport {
     pub header_timeout_ms: u32,
     /// A client has this long to send a body, in milliseconds.
     pub body_timeout_ms: u32,
+    /// Bytes of all bodies that are in memory at a time.
+    pub bodies_len_max: usize,
 }
 
 /// Largest request body of the dialect, in bytes.
@@ -71,6 +88,8 @@ pub struct Door {
     pub export_requested: Arc<dyn Fn() + Send + Sync>,
     /// Called when a device was taken from the pool.
     pub device_taken: Arc<dyn Fn() + Send + Sync>,
+    /// What it counts.
+    pub meter: DoorMeter,
     /// Settings.
     pub settings: DoorSettings,
 }
@@ -109,7 +128,8 @@ impl Desk {
         question: impl FnOnce(&Store) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, Problem> {
         let store = self.door.store.clone();
-        match spawn_blocking(move || question(&store)).await {
+        let span = Span::current();
+        match spawn_blocking(move || span.in_scope(|| question(&store))).await {
             Ok(answer) => Ok(answer?),
             Err(error) => Err(Problem::internal(&error)),
         }
@@ -141,9 +161,10 @@ impl Desk {
     ) -> Result<T, Problem> {
         let permit = Arc::clone(&self.hashing).acquire_owned().await;
         // The permit goes along: work whose client has gone still takes its core.
+        let span = Span::current();
         let result = spawn_blocking(move || {
             let _permit = permit;
-            work()
+            span.in_scope(work)
         })
         .await;
         result.map_err(|error| Problem::internal(&error))

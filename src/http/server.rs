@@ -1,18 +1,21 @@
 //! The HTTP server: what is around the routes.
 
 use super::body::{body_limits, pass_over};
-use super::door::{Desk, Door};
+use super::door::{CallTrace, Desk, Door};
 use super::endpoint;
+use super::meter::{Asked, Counted};
 use super::problem::Problem;
+use crate::terms::Stopwatch;
 use actix_cors::Cors;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, Error, HttpMessage as _, HttpResponse, HttpServer, web};
 use std::net::TcpListener;
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// An idle connection is kept this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -33,6 +36,7 @@ pub fn serve(door: Door, listener: TcpListener) -> std::io::Result<Server> {
     let transport = door.settings.transport;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = door.settings.workers.unwrap_or(cores);
+    let connections = door.meter.connections.clone();
     let desk = Desk::new(door).map_err(std::io::Error::other)?;
     let desk = web::Data::new(desk);
     let server = HttpServer::new(move || {
@@ -44,6 +48,10 @@ pub fn serve(door: Door, listener: TcpListener) -> std::io::Result<Server> {
             .wrap(cors())
             .wrap(NormalizePath::new(TrailingSlash::Trim))
             .wrap(from_fn(label))
+    })
+    .on_connect(move |_, extensions| {
+        // Ends with the connection.
+        extensions.insert(Counted::one(&connections));
     })
     .client_request_timeout(Duration::from_millis(transport.header_timeout_ms.into()))
     // Each worker has its share.
@@ -82,30 +90,56 @@ async fn without_body(
     next.call(request).await
 }
 
-/// Gives the answer the id of its request, and says how long it took.
+/// Gives the answer the id of its request, says how long it took, and counts it.
 async fn label(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let desk = request.app_data::<web::Data<Desk>>().cloned();
+    // Absent only if the server was put together wrongly; then nobody answers either.
+    let Some(desk) = request.app_data::<web::Data<Desk>>().cloned() else {
+        return next.call(request).await;
+    };
+    let id = request_id(&desk, &request);
+    let mut watch = Stopwatch::start(desk.door.clock.as_ref());
+    let in_flight = Counted::one(&desk.door.meter.in_flight);
+    // Of the highest level, so that every trace of the request has it, whatever is filtered.
+    let text = id.as_ref().and_then(|id| id.to_str().ok());
+    let span = tracing::error_span!("request", request_id = text);
+    let mut answer = next.call(request).instrument(span.clone()).await?;
+    drop(in_flight);
+    let took_s = watch.lap_s();
+    let asked = desk.door.meter.answered(&answer, took_s);
+    span.in_scope(|| trace(desk.door.settings.calls, &asked, answer.status(), took_s));
+    let headers = answer.headers_mut();
+    if let Some(id) = id {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("{took_s:.3}")) {
+        headers.insert(RESPONSE_TIME, value);
+    }
+    Ok(answer)
+}
+
+/// By the route, because what is in a path belongs to the client.
+fn trace(calls: CallTrace, Asked { method, route }: &Asked, status: StatusCode, took_s: f64) {
+    let status = status.as_u16();
+    match calls {
+        CallTrace::Off => {}
+        CallTrace::Debug => {
+            tracing::debug!(method, route, status, took_s, "{method} {route}: {status}");
+        }
+        CallTrace::Info => {
+            tracing::info!(method, route, status, took_s, "{method} {route}: {status}");
+        }
+    }
+}
+
+/// The one that the client gave, or a new one.
+fn request_id(desk: &Desk, request: &ServiceRequest) -> Option<HeaderValue> {
     let given = request.headers().get(&REQUEST_ID).cloned();
     let given = given
         .filter(|value| (1..=REQUEST_ID_LEN_MAX).contains(&value.len()) && value.to_str().is_ok());
-    let now_ms = |desk: &web::Data<Desk>| desk.door.clock.monotonic_ms();
-    let started_ms = desk.as_ref().map(now_ms);
-    let mut answer = next.call(request).await?;
-    let id = given.or_else(|| desk.as_ref().and_then(|desk| random_id(desk)));
-    if let Some(id) = id {
-        answer.headers_mut().insert(REQUEST_ID, id);
-    }
-    if let (Some(desk), Some(started_ms)) = (desk, started_ms) {
-        let took_ms = now_ms(&desk).saturating_sub(started_ms);
-        let text = format!("{}.{:03}", took_ms / 1000, took_ms % 1000);
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            answer.headers_mut().insert(RESPONSE_TIME, value);
-        }
-    }
-    Ok(answer)
+    given.or_else(|| random_id(desk))
 }
 
 fn random_id(desk: &Desk) -> Option<HeaderValue> {

@@ -25,7 +25,9 @@ mod sealing;
 mod sqlite;
 mod store;
 mod tables;
+mod throw_away;
 mod values;
+mod vitals;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use lane::{
@@ -43,6 +45,8 @@ pub use rows::{
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
+pub use throw_away::ThrowAway;
+pub use vitals::{ConnectionUse, FirstExpiry, FreeDevices, LedgerVitals, TssCount};
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

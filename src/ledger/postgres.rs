@@ -80,21 +80,36 @@ pub(super) fn connect(url: &str, lock_timeout_ms: u32) -> Result<PgConnection, C
 /// libpq takes URLs and lists of words; an earlier value gives way to a later one only in some
 /// versions, so what the operator wrote is never written twice.
 pub(super) fn with_defaults(url: &str) -> String {
-    let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let mut text = url.to_owned();
     for (name, value) in CONNECTION_DEFAULTS {
-        if url.contains(name) {
-            continue;
+        if !url.contains(name) {
+            add_setting(&mut text, name, value);
         }
-        text.push_str(match (is_url, text.contains('?')) {
-            (false, _) => " ",
-            (true, false) => "?",
-            (true, true) if text.ends_with(['?', '&']) => "",
-            (true, true) => "&",
-        });
-        text.push_str(&format!("{name}={value}"));
     }
     text
+}
+
+/// The same database, with the tables in a schema of their own.
+pub(super) fn in_schema(url: &str, schema: &str) -> String {
+    let mut text = url.to_owned();
+    add_setting(&mut text, "options", &format!("-csearch_path={schema}"));
+    text
+}
+
+fn add_setting(text: &mut String, name: &str, value: &str) {
+    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    // Within a URL the second equals sign of a value has to be written otherwise.
+    let value = match is_url {
+        true => value.replace('=', "%3D"),
+        false => value.to_owned(),
+    };
+    text.push_str(match (is_url, text.contains('?')) {
+        (false, _) => " ",
+        (true, false) => "?",
+        (true, true) if text.ends_with(['?', '&']) => "",
+        (true, true) => "&",
+    });
+    text.push_str(&format!("{name}={value}"));
 }
 
 /// Waits until no other node changes the schema.

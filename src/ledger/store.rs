@@ -172,6 +172,14 @@ impl Store {
         }
     }
 
+    pub(super) fn pool(&self) -> &Pool<Manager> {
+        &self.inner.pool
+    }
+
+    pub(super) fn config(&self) -> &StoreConfig {
+        &self.inner.manager.0
+    }
+
     /// The devices that the lanes of this process withhold.
     pub(super) fn withheld(&self) -> &WithheldDevices {
         &self.inner.withheld

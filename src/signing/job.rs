@@ -5,6 +5,7 @@ use crate::sma::{Caller, Command, Outcome};
 use crate::terms::TssId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tracing::Span;
 
 /// Told to a caller whose command was dropped on the way: shutdown, or a panic in the lane.
 const DROPPED: SigningError = SigningError::Unavailable {
@@ -61,24 +62,57 @@ impl Drop for Place {
 }
 
 /// Answers exactly once: if nobody does, dropping it does.
-pub(super) struct AnswerOnce(Option<Reply>);
+pub(super) struct AnswerOnce {
+    reply: Option<Reply>,
+    /// What its traces belong to: the request that it answers.
+    span: Span,
+}
 
 impl AnswerOnce {
+    /// Made where the command is handed in, because that is where the request is at work.
     pub fn new(reply: Reply) -> Self {
-        Self(Some(reply))
+        Self {
+            reply: Some(reply),
+            span: Span::current(),
+        }
     }
 
     pub fn send(mut self, result: Result<Outcome, SigningError>) {
-        if let Some(reply) = self.0.take() {
+        if let Err(error) = &result {
+            self.trace(error);
+        }
+        self.reply(result);
+    }
+
+    /// Says that there is no place. Quietly, because there may be a great many of them.
+    pub fn turn_away(mut self, error: SigningError) {
+        tracing::debug!(parent: &self.span, %error, "a command was turned away: {error}");
+        self.reply(Err(error));
+    }
+
+    fn reply(&mut self, result: Result<Outcome, SigningError>) {
+        if let Some(reply) = self.reply.take() {
             reply(result);
+        }
+    }
+
+    /// Whose request a failure has hit; why it failed was traced once for all that it has hit.
+    fn trace(&self, error: &SigningError) {
+        match error {
+            SigningError::Unavailable { .. } | SigningError::Broken { .. } => {
+                tracing::warn!(parent: &self.span, %error, "a command was not carried out: {error}");
+            }
+            // The caller's own affair.
+            SigningError::Rejected(_) | SigningError::Told(_) => {}
         }
     }
 }
 
 impl Drop for AnswerOnce {
     fn drop(&mut self) {
-        if let Some(reply) = self.0.take() {
-            reply(Err(DROPPED));
+        if self.reply.is_some() {
+            self.trace(&DROPPED);
+            self.reply(Err(DROPPED));
         }
     }
 }

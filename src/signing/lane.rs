@@ -3,13 +3,14 @@
 use super::SigningError;
 use super::job::Job;
 use super::lanes::LaneSettings;
+use super::meter::LaneMeter;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::{Deadline, Token};
 use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
 use crate::sma::{self, Command, Needs};
-use crate::terms::{Clock, TssId};
+use crate::terms::{Clock, Stopwatch, TssId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub(super) struct Lane {
     pub(super) withheld: WithheldDevices,
     /// Their keys do not sign, and the ledger has not been told yet.
     pub(super) bad_devices: Vec<BadDevice>,
+    /// What it has counted.
+    pub(super) meter: Arc<LaneMeter>,
 }
 
 impl Lane {
@@ -58,6 +61,7 @@ impl Lane {
             early: Vec::new(),
             stopped: BTreeSet::new(),
             bad_devices: Vec::new(),
+            meter: Arc::default(),
         }
     }
 
@@ -105,12 +109,17 @@ impl Lane {
         if jobs.is_empty() {
             return Vec::new();
         }
+        let meter = Arc::clone(&self.meter);
+        let clock = Arc::clone(&self.clock);
+        let mut watch = Stopwatch::start(clock.as_ref());
+        meter.begins(jobs.len());
         let needs = needs_of(&jobs);
         let mut held = match self.ledger.lock(&needs) {
             Ok(held) => held,
             Err(error) => return without_lock(jobs, &error),
         };
         let loaded = held.take_loaded();
+        meter.load_s.observe(watch.lap_s());
         let time = BatchTime {
             now: self.clock.now(),
             step: self.clock.last_step(),
@@ -123,7 +132,9 @@ impl Lane {
         };
         let planned = rounds.decide_all(jobs);
         let deadline = Deadline::after(self.clock.as_ref(), self.settings.hsm_timeout_ms);
+        watch.lap_s();
         let signed = sign_all(planned, &self.tokens, &deadline);
+        meter.sign_s.observe(watch.lap_s());
         let sorted = rounds.drop_failed(signed);
         let loaded = rounds.loaded;
         self.decided_anew.extend(sorted.again);
@@ -149,7 +160,10 @@ impl Lane {
             clock_step: time.step,
         });
         self.unfinished.push(Arc::clone(&unfinished));
-        match held.commit(&unfinished.batch) {
+        watch.lap_s();
+        let committed = held.commit(&unfinished.batch);
+        meter.committed(&unfinished.batch, committed.is_ok(), watch.lap_s());
+        match committed {
             Ok(()) => {
                 self.was_kept(&unfinished);
                 self.put_aside(told.into_iter().flat_map(Told::release).collect());

@@ -10,6 +10,7 @@ mod clock;
 mod counters;
 mod export_request;
 mod ids;
+mod measure;
 mod process;
 mod secret;
 mod serial_number;
@@ -24,6 +25,7 @@ pub use export_request::{
     EXPORT_MESSAGES_MAX, ExportBounds, ExportRequest, ExportRequestError, ExportWindow,
 };
 pub use ids::{ClientId, ExportId, IdError, OrganizationId, SessionId, TransactionId, TssId};
+pub use measure::{SECONDS_BOUNDS, Stopwatch};
 pub use process::{PROCESS_TYPE_LEN_MAX, ProcessData, ProcessType, ProcessTypeError};
 pub use secret::Secret;
 pub use serial_number::{SerialNumber, SerialNumberError};

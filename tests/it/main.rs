@@ -7,6 +7,7 @@
 )]
 
 mod admin_cli;
+mod bench_cli;
 mod contract;
 mod crash;
 mod docs;
@@ -21,4 +22,5 @@ mod readme;
 mod support;
 mod tidy;
 mod verify_cli;
+mod watch;
 mod whole_way;

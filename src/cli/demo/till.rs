@@ -1,7 +1,7 @@
 //! The till: sets a TSS up as every integration does, sells, and exports.
 
-use super::api::{Api, text};
 use crate::app::SystemEntropy;
+use crate::cli::client::{Api, text};
 use crate::cli::files::write_private;
 use crate::http::management_v0::random_uuid;
 use anyhow::bail;

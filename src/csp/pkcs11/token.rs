@@ -7,7 +7,7 @@ use super::errors::{Fault, Known, Trouble, classify};
 use super::gate::lock;
 use super::keys::Purpose;
 use super::module::Module;
-use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError};
+use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError, TokenVitals};
 use crate::terms::{Clock, Curve, Entropy};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -192,5 +192,9 @@ impl Csp for Pkcs11Token {
 
     fn generation(&self) -> u64 {
         self.token.module.generation()
+    }
+
+    fn vitals(&self) -> TokenVitals {
+        self.token.vitals()
     }
 }

@@ -5,7 +5,7 @@
 use super::NodeError;
 use crate::ledger::Store;
 use crate::pki::TestCa;
-use crate::terms::{Bell, Clock, Curve, Environment};
+use crate::terms::{Bell, Clock, Curve, Environment, chain};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -91,8 +91,7 @@ impl DevicePool {
 }
 
 fn complain(error: &NodeError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::error!(%error, cause, "no more devices can be prepared for now");
+    tracing::error!(error = %chain(error), "no more devices can be prepared for now");
 }
 
 /// What the thread owns.

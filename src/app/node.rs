@@ -7,13 +7,14 @@ use crate::csp::pkcs11::Pkcs11Token;
 use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
 use crate::http::meter::DoorMeter;
-use crate::http::{BODY_LEN_MAX, Door, DoorSettings};
+use crate::http::{BODY_LEN_MAX, Door, DoorSettings, check_token_secret};
 use crate::ledger::{LedgerError, SealingKey, Store};
 use crate::pki::{NewCa, PkiError, TestCa};
 use crate::signing::{Lanes, Submit, Token};
 use crate::telemetry::{Metrics, MetricsParts, SampleBox};
 use crate::terms::{Clock, Entropy, Environment};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why a node does not start.
@@ -22,6 +23,17 @@ pub enum NodeError {
     /// The ledger cannot be used.
     #[error("the ledger cannot be used")]
     Ledger(#[from] LedgerError),
+    /// The sealing key belongs to another ledger.
+    #[error(
+        "the sealing key {file} is not the one of this ledger: secrets.seal_key_file must name the file that the \
+         ledger was made with, or a copy of it"
+    )]
+    OtherSealingKey {
+        /// The file.
+        file: PathBuf,
+        /// What does not open.
+        source: LedgerError,
+    },
     /// A token cannot be used.
     #[error("the token {name} cannot be used; `siegel hsm check` says what it can do")]
     Token {
@@ -78,6 +90,7 @@ impl Node {
     ) -> Result<Self, NodeError> {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
+        require_own_key(&store, &sealing, config)?;
         let tokens = open_tokens(config, &clock, &entropy)?;
         for (label, token) in &tokens {
             refuse_mixed_environments(&store, label, token.environment())?;
@@ -107,6 +120,7 @@ impl Node {
             clock,
             entropy,
             sealing,
+            export_pace: exports.pace(),
             export_requested: Arc::new(move || requested.wake()),
             device_taken: Arc::new(move || taken.wake()),
             meter: DoorMeter::default(),
@@ -165,6 +179,17 @@ impl Node {
             Err(error) => tracing::warn!(%error, "the ledger's newest part is in its -wal file"),
         }
     }
+}
+
+/// What was sealed with another key could not be opened when it is needed; better to say so at the start.
+fn require_own_key(store: &Store, sealing: &SealingKey, config: &Config) -> Result<(), NodeError> {
+    for secret in store.token_secrets()? {
+        check_token_secret(sealing, &secret).map_err(|source| NodeError::OtherSealingKey {
+            file: config.seal_key_file.clone(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 fn door_settings(config: &Config) -> DoorSettings {

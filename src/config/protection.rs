@@ -11,6 +11,7 @@ pub(super) struct RawProtection {
     connections_max: Option<usize>,
     header_timeout_ms: Option<u32>,
     body_timeout_ms: Option<u32>,
+    answer_timeout_ms: Option<u32>,
     bodies_len_max: Option<usize>,
     wrong_logins_per_key: Option<u32>,
     wrong_logins_per_address: Option<u32>,
@@ -37,6 +38,7 @@ impl RawProtection {
             connections_max: self.connections_max.unwrap_or(4096),
             header_timeout_ms: self.header_timeout_ms.unwrap_or(10_000),
             body_timeout_ms: self.body_timeout_ms.unwrap_or(30_000),
+            answer_timeout_ms: self.answer_timeout_ms.unwrap_or(60_000),
             bodies_len_max: self.bodies_len_max.unwrap_or(64 * BODY_LEN_MAX),
         };
         if transport.connections_max == 0 {
@@ -49,6 +51,10 @@ impl RawProtection {
         if transport.body_timeout_ms < 100 {
             let problem = "must be at least 100 ms";
             return Err(value("protection.body_timeout_ms", problem));
+        }
+        if transport.answer_timeout_ms < 100 {
+            let problem = "must be at least 100 ms";
+            return Err(value("protection.answer_timeout_ms", problem));
         }
         if transport.bodies_len_max < BODY_LEN_MAX {
             let problem = "must be at least 1048576, the largest body that is taken";

@@ -119,6 +119,10 @@ struct RawLog {
     calls: Option<String>,
 }
 
+/// What a batch may take beyond the wait for its token, in milliseconds, until PostgreSQL takes its node for
+/// frozen.
+const STANDSTILL_MARGIN_MS: u64 = 2000;
+
 impl RawConfig {
     pub(super) fn check(self, folder: &Path) -> Result<Config, ConfigError> {
         let listen = self.server.listen.as_deref().unwrap_or("127.0.0.1:8080");
@@ -130,17 +134,18 @@ impl RawConfig {
         })?;
         let tokens = check_tokens(self.tokens, folder)?;
         check_live(&tokens, self.danger_uncertified_live.as_deref())?;
+        let lanes = self.lanes.check(self.ledger.lock_timeout_ms()?)?;
         Ok(Config {
             listen,
             workers: at_least_one("server.workers", self.server.workers)?,
-            store: self.ledger.check(folder)?,
-            seal_key_file: folder.join(self.secrets.seal_key_file),
+            store: self.ledger.check(folder, &lanes)?,
+            seal_key_file: self.secrets.check(folder)?,
             tokens,
             device_source: self.pki.source()?,
             curve: self.pki.curve()?,
             pool_target: self.pki.pool_target.unwrap_or(20),
             rules: self.limits.check()?,
-            lanes: self.lanes.check()?,
+            lanes,
             api: self.api.check()?,
             export: self.export.check()?,
             protection: self.protection.check()?,
@@ -188,22 +193,32 @@ fn check_live(tokens: &[TokenConfig], sentence: Option<&str>) -> Result<(), Conf
 }
 
 impl RawLedger {
-    fn check(self, folder: &Path) -> Result<StoreConfig, ConfigError> {
+    fn lock_timeout_ms(&self) -> Result<u32, ConfigError> {
+        let lock_timeout_ms = self.lock_timeout_ms.unwrap_or(5000);
+        // To PostgreSQL, 0 means for ever.
+        if !(1..=20_000).contains(&lock_timeout_ms) {
+            let problem = "must be from 1 to 20000 ms";
+            return Err(value("ledger.lock_timeout_ms", problem));
+        }
+        Ok(lock_timeout_ms)
+    }
+
+    fn check(self, folder: &Path, lanes: &LaneSettings) -> Result<StoreConfig, ConfigError> {
         match (self.sqlite, self.postgres) {
+            (Some(path), None) if path.as_os_str().is_empty() => Err(value(
+                "ledger.sqlite",
+                "is empty; give the path of the database file, such as \"siegel.db\"",
+            )),
             (Some(path), None) => Ok(StoreConfig::Sqlite {
                 path: folder.join(path),
             }),
             (None, Some(url)) => {
-                let lock_timeout_ms = self.lock_timeout_ms.unwrap_or(5000);
-                // To PostgreSQL, 0 means for ever.
-                if !(1..=20_000).contains(&lock_timeout_ms) {
-                    let problem = "must be from 1 to 20000 ms";
-                    return Err(value("ledger.lock_timeout_ms", problem));
-                }
+                let standstill_ms = lanes.hsm_timeout_ms.saturating_add(STANDSTILL_MARGIN_MS);
                 Ok(StoreConfig::Postgres {
                     url,
                     connections_max: self.connections_max.unwrap_or(8),
-                    lock_timeout_ms,
+                    lock_timeout_ms: u32::try_from(lanes.lock_wait_ms).unwrap_or(u32::MAX),
+                    standstill_ms: u32::try_from(standstill_ms).unwrap_or(u32::MAX),
                 })
             }
             (None, None) | (Some(_), Some(_)) => Err(value(
@@ -211,6 +226,16 @@ impl RawLedger {
                 "needs either sqlite = FILE or postgres = URL",
             )),
         }
+    }
+}
+
+impl RawSecrets {
+    fn check(self, folder: &Path) -> Result<PathBuf, ConfigError> {
+        if self.seal_key_file.as_os_str().is_empty() {
+            let problem = "is empty; give the path of the key file, such as \"seal.key\"";
+            return Err(value("secrets.seal_key_file", problem));
+        }
+        Ok(folder.join(self.seal_key_file))
     }
 }
 
@@ -261,13 +286,13 @@ impl RawLimits {
 }
 
 impl RawLanes {
-    fn check(self) -> Result<LaneSettings, ConfigError> {
+    fn check(self, lock_timeout_ms: u32) -> Result<LaneSettings, ConfigError> {
         let default = LaneSettings::default();
         let or = |key, wanted, default| {
             at_least_one(key, wanted).map(|wanted| wanted.unwrap_or(default))
         };
         let hsm_timeout_ms = self.hsm_timeout_ms.unwrap_or(default.hsm_timeout_ms);
-        // PostgreSQL lets go of the locks of a batch that is silent for longer than 30 s.
+        // As long, and a little longer, other nodes wait for one that is frozen.
         if !(100..=20_000).contains(&hsm_timeout_ms) {
             let problem = "must be from 100 to 20000 ms";
             return Err(value("lanes.hsm_timeout_ms", problem));
@@ -293,6 +318,7 @@ impl RawLanes {
                 default.batch_len_max,
             )?,
             hsm_timeout_ms,
+            lock_wait_ms: lock_timeout_ms.into(),
             early_wait_ms,
         })
     }

@@ -1,4 +1,6 @@
 use super::*;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 
 const MINIMAL: &str = r#"
 [ledger]
@@ -16,21 +18,20 @@ pin_file = "token.pin"
 fn read(text: &str) -> Result<Config, ConfigError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("siegel.toml");
-    std::fs::write(folder.path().join("token.pin"), "1234\n").unwrap();
+    write_pin(folder.path());
     std::fs::write(&path, text).unwrap();
     Config::read(&path)
 }
 
+fn write_pin(folder: &Path) {
+    let file = folder.join("token.pin");
+    std::fs::write(&file, "1234\n").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+}
+
 /// The sentence an operator reads, with its causes.
 fn complaint(text: &str) -> String {
-    let error = read(text).expect_err("this configuration must be refused");
-    let mut said = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        said = format!("{said}: {inner}");
-        cause = inner.source();
-    }
-    said
+    crate::terms::chain(&read(text).expect_err("this configuration must be refused"))
 }
 
 #[test]
@@ -95,6 +96,10 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
         (
             "[protection]\nbody_timeout_ms = 0",
             "protection.body_timeout_ms must be",
+        ),
+        (
+            "[protection]\nanswer_timeout_ms = 99",
+            "protection.answer_timeout_ms must be",
         ),
         (
             "[protection]\nbodies_len_max = 1048575",
@@ -208,7 +213,7 @@ fn the_values_in_the_comments_of_the_example_are_the_defaults() {
     // The folder of the file is another one at each reading.
     let told = |text: &str| {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("token.pin"), "1234\n").unwrap();
+        write_pin(folder.path());
         let config = toml::from_str::<RawConfig>(text)
             .unwrap()
             .check(folder.path());

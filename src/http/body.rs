@@ -5,6 +5,7 @@ use super::meter::Counted;
 use super::problem::Problem;
 use super::problem_codes::ErrorCode;
 use actix_web::dev::Payload;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::StreamExt as _;
 use prometheus_client::metrics::gauge::Gauge;
@@ -105,6 +106,13 @@ impl FromRequest for IgnoredBody {
     }
 }
 
+/// The length that a body says it has, in bytes.
+pub(super) fn length_told(headers: &HeaderMap) -> Option<usize> {
+    let text = headers.get(CONTENT_LENGTH)?.to_str().ok()?;
+    let len: u64 = text.trim().parse().ok()?;
+    Some(usize::try_from(len).unwrap_or(usize::MAX))
+}
+
 /// Reads a body to its end; what does not come in time, or is too large, stays where it is.
 pub(super) async fn pass_over(payload: &mut Payload, max: usize, patience: Duration) {
     let all = async {
@@ -130,8 +138,7 @@ async fn read(
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Problem::invalid("body broke off"))?;
         if bytes.len() + chunk.len() > max {
-            let message = "body is larger than 1 MB";
-            return Err(Problem::new(ErrorCode::BodyTooLarge, message));
+            return Err(Problem::body_too_large());
         }
         counted.add(chunk.len());
         if room.is_full() {
@@ -143,13 +150,27 @@ async fn read(
     Ok((bytes, counted))
 }
 
+/// Where the text stops being JSON that can be read; never the text itself.
+fn no_json(error: &serde_json::Error) -> String {
+    // The library does not tell its kinds apart in another way.
+    let what = match error.to_string().starts_with("number out of range") {
+        true => "body holds a number that is too large",
+        false => "body should be JSON in UTF-8",
+    };
+    format!("{what} (line {}, column {})", error.line(), error.column())
+}
+
+/// What some editors and languages put before text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let empty = || Value::Object(serde_json::Map::new());
     if bytes.trim_ascii().is_empty() {
         return Ok(empty());
     }
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|_| Problem::invalid("body should be JSON in UTF-8"))?;
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| Problem::invalid(no_json(&error)))?;
     match value {
         Value::Array(items) if items.is_empty() => Ok(empty()),
         Value::Null => Ok(empty()),

@@ -6,6 +6,7 @@ use super::meter::DoorMeter;
 use super::problem::Problem;
 use super::throttle::WrongLogins;
 use super::tokens::Tokens;
+use crate::export::Pace;
 use crate::ledger::{LedgerError, SealingKey, Store, TssRow};
 use crate::signing::Submit;
 use crate::sma::{self, Caller, Command, Outcome};
@@ -64,6 +65,8 @@ pub struct Transport {
     pub header_timeout_ms: u32,
     /// A client has this long to send a body, in milliseconds.
     pub body_timeout_ms: u32,
+    /// A client may take nothing of its answer for this long, in milliseconds.
+    pub answer_timeout_ms: u32,
     /// Bytes of all bodies that are in memory at a time.
     pub bodies_len_max: usize,
 }
@@ -84,6 +87,8 @@ pub struct Door {
     pub entropy: Arc<dyn Entropy>,
     /// For PUKs and token secrets.
     pub sealing: Arc<SealingKey>,
+    /// How fast exports are worked off here.
+    pub export_pace: Arc<Pace>,
     /// Called when an export was requested.
     pub export_requested: Arc<dyn Fn() + Send + Sync>,
     /// Called when a device was taken from the pool.

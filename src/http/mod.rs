@@ -6,6 +6,7 @@
 
 mod auth;
 mod body;
+mod connection;
 mod door;
 mod endpoint;
 mod health;
@@ -27,6 +28,6 @@ pub use limits::Rates;
 pub use problem::Problem;
 pub use problem_codes::{ErrorCode, ErrorRow, Repeat};
 pub use scrape::{Scrape, serve_metrics};
-pub use server::serve;
+pub use server::{ServeError, serve};
 pub use throttle::WrongLogins;
 pub use tokens::{add_token_secret, check_token_secret};

@@ -8,7 +8,7 @@ use super::tables::{device, log_message};
 use super::values::signed;
 use super::{LedgerError, committing, postgres, sqlite};
 use crate::sma::Needs;
-use crate::terms::{SerialNumber, SignatureCounter, TssId};
+use crate::terms::{ClientId, SerialNumber, SignatureCounter, TssId};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
@@ -16,6 +16,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const LOCK: &str = "lock a TSS";
+
+/// How long one lock is waited for, in milliseconds, before the TSSs that are free go on without it. Longer than
+/// a batch of another node usually takes, because whoever waits keeps its place in the line.
+const LOCK_WAIT_MS: u32 = 250;
+
+/// The same after a wait in vain: whoever holds the lock may be frozen, and the other TSSs of the lane wait, too.
+const LOCK_WAIT_AGAIN_MS: u32 = 50;
 
 /// One lane's connection. Whatever fails on it, the next use opens another one: after a failed commit
 /// nobody knows what the old one still thinks.
@@ -25,6 +32,8 @@ pub(super) struct LaneConnection {
     turns: Option<Arc<Turns>>,
     choice: DeviceChoice,
     connection: Option<EitherConnection>,
+    /// Those that the last lock has not got.
+    late: BTreeSet<TssId>,
 }
 
 impl LaneConnection {
@@ -40,6 +49,7 @@ impl LaneConnection {
             turns,
             choice,
             connection: Some(connection),
+            late: BTreeSet::new(),
         }
     }
 
@@ -86,16 +96,28 @@ impl LaneLedger for LaneConnection {
             ),
             None => None,
         };
+        let has_waited = needs.keys().any(|id| self.late.contains(id));
+        let wait_ms = if has_waited {
+            LOCK_WAIT_AGAIN_MS
+        } else {
+            LOCK_WAIT_MS
+        };
         // Taken out, so that it is gone if anything fails before the end.
-        let (mut connection, ()) = self.begin_with(LOCK, begin)?;
-        if let EitherConnection::Postgres(connection) = &mut connection {
-            lock_rows(connection, needs).map_err(unavailable(LOCK))?;
-        }
-        let loaded = load(&mut connection, needs, &self.choice)?;
+        let (mut connection, ()) =
+            self.begin_with(LOCK, |connection| begin(connection, wait_ms))?;
+        self.late = match &mut connection {
+            EitherConnection::Sqlite(_) => BTreeSet::new(),
+            EitherConnection::Postgres(connection) => {
+                lock_rows(connection, needs, wait_ms).map_err(unavailable(LOCK))?
+            }
+        };
+        let mut needs = needs.clone();
+        needs.retain(|id, _| !self.late.contains(id));
+        let loaded = load(&mut connection, &needs, &self.choice)?;
         Ok(Box::new(HeldRows {
             lane: self,
             connection: Some(connection),
-            locked: needs.keys().copied().collect(),
+            locked: needs.into_keys().collect(),
             loaded,
             turn,
         }))
@@ -151,15 +173,37 @@ impl LaneLedger for LaneConnection {
 }
 
 /// On PostgreSQL the transaction holds the locks; on SQLite it opens after signing (design decision 2).
-fn begin(connection: &mut EitherConnection) -> QueryResult<()> {
+fn begin(connection: &mut EitherConnection, lock_wait_ms: u32) -> QueryResult<()> {
     match connection {
         EitherConnection::Sqlite(_) => Ok(()),
-        EitherConnection::Postgres(connection) => connection.batch_execute(postgres::BEGIN),
+        EitherConnection::Postgres(connection) => begin_on_postgres(connection, lock_wait_ms),
+    }
+}
+
+fn begin_on_postgres(connection: &mut PgConnection, lock_wait_ms: u32) -> QueryResult<()> {
+    let begin = postgres::BEGIN;
+    connection.batch_execute(&format!("{begin}; SET LOCAL lock_timeout = {lock_wait_ms}"))
+}
+
+/// Locks all of them, or what can be had without waiting any longer. Answers with those it has not got.
+fn lock_rows(
+    connection: &mut PgConnection,
+    needs: &BTreeMap<TssId, Needs>,
+    lock_wait_ms: u32,
+) -> QueryResult<BTreeSet<TssId>> {
+    match lock_all_rows(connection, needs) {
+        Ok(()) => Ok(BTreeSet::new()),
+        Err(QueryError::DatabaseError(kind, _)) if kind != DatabaseErrorKind::ClosedConnection => {
+            connection.batch_execute("ROLLBACK")?;
+            begin_on_postgres(connection, lock_wait_ms)?;
+            lock_free_rows(connection, needs)
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// Rows first, in id order; then the right to create what does not exist yet, in one order too.
-fn lock_rows(connection: &mut PgConnection, needs: &BTreeMap<TssId, Needs>) -> QueryResult<()> {
+fn lock_all_rows(connection: &mut PgConnection, needs: &BTreeMap<TssId, Needs>) -> QueryResult<()> {
     let ids: Vec<String> = needs.keys().map(ToString::to_string).collect();
     let present = postgres::lock_tss(connection, &ids)?;
     let created: Vec<String> = needs
@@ -181,6 +225,40 @@ fn lock_rows(connection: &mut PgConnection, needs: &BTreeMap<TssId, Needs>) -> Q
     postgres::lock_absent(connection, &clients)
 }
 
+/// The same without waiting for anybody.
+fn lock_free_rows(
+    connection: &mut PgConnection,
+    needs: &BTreeMap<TssId, Needs>,
+) -> QueryResult<BTreeSet<TssId>> {
+    let named = |ids: Vec<&TssId>| -> Vec<String> { ids.iter().map(ToString::to_string).collect() };
+    let is_in = |ids: &[String], id: &TssId| ids.contains(&id.to_string());
+    let mut locked = postgres::lock_free_tss(connection, &named(needs.keys().collect()))?;
+    let others = needs.keys().filter(|id| !is_in(&locked, id)).collect();
+    let creatable = needs
+        .iter()
+        .filter(|(id, needs)| needs.free_device.is_some() && !is_in(&locked, id))
+        .map(|(id, _)| id)
+        .collect();
+    let created = postgres::lock_free_absent(connection, &named(creatable))?;
+    // The last holder of that right may have used it, and somebody may have locked what came of it.
+    locked.extend(postgres::lock_free_tss(connection, &created)?);
+    let present = postgres::present_tss(connection, &named(others))?;
+    let clients: BTreeSet<String> = needs
+        .values()
+        .flat_map(|needs| needs.client_ids_new.iter().map(ToString::to_string))
+        .collect();
+    let clients: Vec<String> = clients.into_iter().collect();
+    let clients = postgres::lock_free_absent(connection, &clients)?;
+    let is_late = |id: &TssId, needs: &Needs| {
+        let has_row = is_in(&locked, id);
+        let has_right = needs.free_device.is_none() || is_in(&created, id);
+        let makes = |client: &ClientId| clients.contains(&client.to_string());
+        (!has_row && (is_in(&present, id) || !has_right)) || !needs.client_ids_new.iter().all(makes)
+    };
+    let late = needs.iter().filter(|(id, needs)| is_late(id, needs));
+    Ok(late.map(|(id, _)| *id).collect())
+}
+
 /// Locks, held by an open transaction (PostgreSQL) or by the lane's turn (SQLite).
 struct HeldRows<'a> {
     lane: &'a mut LaneConnection,
@@ -194,6 +272,10 @@ struct HeldRows<'a> {
 impl Held for HeldRows<'_> {
     fn take_loaded(&mut self) -> BTreeMap<TssId, LoadedTss> {
         std::mem::take(&mut self.loaded)
+    }
+
+    fn late(&self) -> &BTreeSet<TssId> {
+        &self.lane.late
     }
 
     fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), CommitError> {

@@ -40,8 +40,8 @@ pub use reading::{Owner, TransactionLookup};
 pub use requests::{DeviceRow, DeviceState};
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
-    ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,
-    TokenSecret, TransactionFilter, TransactionRow, TssFilter, TssRow,
+    ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, QueuedExport,
+    Selection, Session, TokenSecret, TransactionFilter, TransactionRow, TssFilter, TssRow,
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};

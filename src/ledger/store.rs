@@ -33,6 +33,9 @@ pub enum StoreConfig {
         connections_max: u32,
         /// Longest wait for a lock, in milliseconds.
         lock_timeout_ms: u32,
+        /// How long a transaction of this node may stand still, in milliseconds. Then PostgreSQL ends it,
+        /// because its node is frozen or cut off, and others wait for its locks.
+        standstill_ms: u32,
     },
 }
 

@@ -183,6 +183,7 @@ diesel::table! {
         process_type -> Text,
         process_data -> Binary,
         request_digest -> Binary,
+        metadata_digest -> Nullable<Binary>,
         signature_counter -> BigInt,
         log_time -> BigInt,
         signature -> Binary,

@@ -17,11 +17,7 @@ enum Remains {
     /// The file, and what SQLite and we put beside it.
     File(PathBuf),
     /// The schema of that name.
-    Schema {
-        url: String,
-        lock_timeout_ms: u32,
-        name: String,
-    },
+    Schema { url: String, name: String },
 }
 
 /// What stands beside a SQLite file.
@@ -49,17 +45,18 @@ impl ThrowAway {
                 url,
                 connections_max,
                 lock_timeout_ms,
+                standstill_ms,
             } => {
-                execute(url, *lock_timeout_ms, &format!("CREATE SCHEMA {name}"))?;
+                execute(url, &format!("CREATE SCHEMA {name}"))?;
                 Ok(Self {
                     config: StoreConfig::Postgres {
                         url: postgres::in_schema(url, &name),
                         connections_max: *connections_max,
                         lock_timeout_ms: *lock_timeout_ms,
+                        standstill_ms: *standstill_ms,
                     },
                     remains: Remains::Schema {
                         url: url.clone(),
-                        lock_timeout_ms: *lock_timeout_ms,
                         name,
                     },
                 })
@@ -73,8 +70,11 @@ impl ThrowAway {
     }
 }
 
-fn execute(url: &str, lock_timeout_ms: u32, sql: &str) -> Result<(), LedgerError> {
-    let mut connection = postgres::connect(url, lock_timeout_ms).map_err(connect_error)?;
+/// Nobody else knows the schema, so one wait is as good as another.
+const WAIT_MS: u32 = 10_000;
+
+fn execute(url: &str, sql: &str) -> Result<(), LedgerError> {
+    let mut connection = postgres::connect(url, WAIT_MS, WAIT_MS).map_err(connect_error)?;
     let done = connection.batch_execute(sql);
     done.map_err(unavailable("make or remove a schema"))
 }
@@ -90,13 +90,9 @@ impl Drop for ThrowAway {
                     let _ = std::fs::remove_file(name);
                 }
             }
-            Remains::Schema {
-                url,
-                lock_timeout_ms,
-                name,
-            } => {
+            Remains::Schema { url, name } => {
                 let sql = format!("DROP SCHEMA {name} CASCADE");
-                if let Err(error) = execute(url, *lock_timeout_ms, &sql) {
+                if let Err(error) = execute(url, &sql) {
                     tracing::error!(%error, "the schema {name} stays in the database");
                 }
             }

@@ -24,6 +24,10 @@ pub(super) struct Job {
     /// Until when it waits for its predecessor, on the monotonic clock; `None` until it is found to be
     /// early.
     pub early_until_ms: Option<u64>,
+    /// When an early one is looked at again, on the monotonic clock.
+    pub early_look_ms: u64,
+    /// Until when it waits for a TSS that somebody else holds, on the monotonic clock; `None` until that is so.
+    pub locked_until_ms: Option<u64>,
     /// Given back when the job ends.
     pub place: Option<Place>,
 }
@@ -37,6 +41,8 @@ impl Job {
             answer,
             tried_before: false,
             early_until_ms: None,
+            early_look_ms: 0,
+            locked_until_ms: None,
             place: None,
         }
     }

@@ -3,6 +3,7 @@
 use super::SigningError;
 use super::job::Job;
 use super::lanes::LaneSettings;
+use super::locked_out::LockedOut;
 use super::meter::LaneMeter;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
@@ -10,7 +11,7 @@ use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::{Deadline, Token};
 use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
 use crate::sma::{self, Command, Needs};
-use crate::terms::{Clock, Stopwatch, TssId};
+use crate::terms::{Clock, Stopwatch, TssId, chain};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub(super) struct Lane {
     pub(super) decided_anew: VecDeque<Job>,
     /// Came before their predecessors.
     pub(super) early: Vec<Job>,
+    /// For TSSs that another node holds.
+    pub(super) locked_out: LockedOut,
     /// Signs nothing more until a person has looked and started the server anew.
     pub(super) stopped: BTreeSet<TssId>,
     /// Devices that the ledger gives to no lane of this process: those of unfinished batches, and those
@@ -59,6 +62,7 @@ impl Lane {
             clock_steps_seen: BTreeMap::new(),
             decided_anew: VecDeque::new(),
             early: Vec::new(),
+            locked_out: LockedOut::default(),
             stopped: BTreeSet::new(),
             bad_devices: Vec::new(),
             meter: Arc::default(),
@@ -75,7 +79,7 @@ impl Lane {
             let is_farewell = matches!(job.command, Command::DeclareDefective);
             self.stopped.contains(&job.tss) && !is_farewell
         });
-        let mut batches = vec![jobs];
+        let mut batches = vec![self.locked_out.queue_up(jobs)];
         while let Some(jobs) = batches.pop() {
             batches.extend(self.work_off(jobs));
         }
@@ -113,11 +117,16 @@ impl Lane {
         let clock = Arc::clone(&self.clock);
         let mut watch = Stopwatch::start(clock.as_ref());
         meter.begins(jobs.len());
-        let needs = needs_of(&jobs);
+        let mut needs = needs_of(&jobs);
         let mut held = match self.ledger.lock(&needs) {
             Ok(held) => held,
             Err(error) => return without_lock(jobs, &error),
         };
+        let late = held.late();
+        needs.retain(|tss, _| !late.contains(tss));
+        let (late, jobs) = jobs.into_iter().partition(|job| late.contains(&job.tss));
+        let wait_ms = self.settings.lock_wait_ms;
+        self.locked_out.wait(late, self.clock.as_ref(), wait_ms);
         let loaded = held.take_loaded();
         meter.load_s.observe(watch.lap_s());
         let time = BatchTime {
@@ -345,16 +354,4 @@ pub(super) fn unavailable(error: &LedgerError) -> SigningError {
             reason: "the ledger holds damaged data",
         },
     }
-}
-
-/// An error with all its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -2,14 +2,14 @@
 
 use super::entrance::{Entrance, Exit, Taken, way_in};
 use super::job::{AnswerOnce, Job};
-use super::lane::{Lane, chain, refuse_all, unavailable};
+use super::lane::{Lane, refuse_all, unavailable};
 use super::meter::{LaneMeter, LaneReading, TokenReading};
 use super::new_tss::{place_of, token_for_new};
 use super::tokens::Token;
 use super::{Reply, SigningError, Signs, Submit, lock};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
-use crate::terms::{Clock, TssId};
+use crate::terms::{Clock, TssId, chain};
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -27,6 +27,8 @@ pub struct LaneSettings {
     pub batch_len_max: usize,
     /// Longest wait of a batch for its signatures, in milliseconds; its TSSs are locked meanwhile.
     pub hsm_timeout_ms: u64,
+    /// How long a command waits for a TSS that another node holds, in milliseconds.
+    pub lock_wait_ms: u64,
     /// How long a step of a transaction waits for the steps before it, in milliseconds.
     pub early_wait_ms: u64,
 }
@@ -38,6 +40,7 @@ impl Default for LaneSettings {
             queue_len_max: 1024,
             batch_len_max: 256,
             hsm_timeout_ms: 5000,
+            lock_wait_ms: 5000,
             early_wait_ms: 2000,
         }
     }
@@ -290,6 +293,7 @@ fn run(lane: &mut Lane, queue: &Exit) {
         lane.meter
             .keeps(lane.early.len(), lane.unfinished.len(), lane.stopped.len());
         let mut jobs: Vec<Job> = lane.decided_anew.drain(..).collect();
+        jobs.extend(lane.locked_out.take_due(lane.clock.as_ref()));
         jobs.extend(lane.take_due_early());
         if jobs.is_empty() {
             match queue.wait(lane.sleep_at_most(IDLE_RETRY)) {
@@ -309,8 +313,9 @@ fn run(lane: &mut Lane, queue: &Exit) {
         }
         guarded(lane, |lane| lane.process(jobs));
     }
-    let early = lane.take_all_early();
-    guarded(lane, |lane| lane.process(early));
+    let mut waiting = lane.locked_out.take_all();
+    waiting.extend(lane.take_all_early());
+    guarded(lane, |lane| lane.process(waiting));
     if !lane.unfinished.is_empty() {
         tracing::error!(
             "a signed batch could not be committed before the end; it was never released"

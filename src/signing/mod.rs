@@ -11,6 +11,7 @@ mod entrance;
 mod job;
 mod lane;
 mod lanes;
+mod locked_out;
 mod meter;
 mod new_tss;
 mod plan;

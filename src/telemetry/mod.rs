@@ -14,6 +14,10 @@ pub use metrics::{Metrics, MetricsParts, Sample, SampleBox};
 pub use table::{Kind, METRICS, MetricRow, metrics_page};
 use tracing_subscriber::EnvFilter;
 
+/// The HTTP library calls it an error when a client sends what is no HTTP. The door tells such faults
+/// itself, as what they are; whoever names the library in the filter sees all of it.
+const CONNECTIONS: &str = "actix_http::h1::dispatcher=off";
+
 /// Why traces cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -43,6 +47,10 @@ pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
         filter: config.filter.clone(),
         source,
     })?;
+    let filter = match CONNECTIONS.parse() {
+        Ok(quiet) if !config.filter.contains("actix_http") => filter.add_directive(quiet),
+        Ok(_) | Err(_) => filter,
+    };
     let writer = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))

@@ -5,6 +5,7 @@
 
 mod algorithm;
 mod bell;
+mod causes;
 mod client_serial;
 mod clock;
 mod counters;
@@ -18,6 +19,7 @@ mod users;
 
 pub use algorithm::{Curve, Hash, SignatureAlgorithm};
 pub use bell::Bell;
+pub use causes::chain;
 pub use client_serial::{CLIENT_SERIAL_LEN_MAX, ClientSerial, ClientSerialError};
 pub use clock::{Clock, ClockStep, Entropy, SeTime, SeTimeError};
 pub use counters::{COUNTER_MAX, Revision, SignatureCounter, TransactionNumber};

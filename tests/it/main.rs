@@ -8,6 +8,7 @@
 
 mod admin_cli;
 mod bench_cli;
+mod chaos;
 mod contract;
 mod crash;
 mod docs;
@@ -19,6 +20,7 @@ mod pki;
 mod pki_cli;
 mod processdata_cli;
 mod readme;
+mod serve_cli;
 mod support;
 mod tidy;
 mod verify_cli;

@@ -6,6 +6,7 @@ mod credentials;
 mod paper;
 mod till;
 
+use super::files::write_private;
 use crate::cli::client::Api;
 use credentials::Credentials;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ fn play(args: &PlayArgs) -> anyhow::Result<ExitCode> {
     let till = till::Till::open(&api, &args.out.join("till.json"))?;
     let receipt = till.sell()?;
     let file = args.out.join("receipt.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&receipt)?)?;
+    write_private(&file, serde_json::to_string_pretty(&receipt)?.as_bytes())?;
     println!("{}", paper::receipt(&receipt)?);
     let archive = args.out.join("export.tar");
     till.export(&archive)?;

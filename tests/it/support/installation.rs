@@ -157,9 +157,15 @@ impl Drop for Installation {
     }
 }
 
-/// The built binary.
+/// The program of this build, or the one that `SIEGEL_PROGRAM` names.
+pub fn program() -> PathBuf {
+    let built = env!("CARGO_BIN_EXE_siegel");
+    std::env::var_os("SIEGEL_PROGRAM").map_or_else(|| built.into(), PathBuf::from)
+}
+
+/// A command of the program.
 pub fn siegel() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_siegel"));
+    let mut command = Command::new(program());
     // Tests of this process have variables of their own for their modules.
     command.env_remove("SOFTHSM2_CONF");
     command

@@ -8,9 +8,9 @@ use crate::support::ledger::{self, Place};
 use serde_json::{Value, json};
 use siegel::ledger::StoreConfig;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -36,7 +36,9 @@ impl Site {
             .output()
             .expect("softhsm2-util is installed with SoftHSM");
         assert!(tool.status.success());
-        fs::write(installation.path("live.pin"), "87654321").unwrap();
+        let pin = installation.path("live.pin");
+        fs::write(&pin, "87654321").unwrap();
+        fs::set_permissions(pin, Permissions::from_mode(0o600)).unwrap();
         let file = installation.path("siegel.toml");
         let text = fs::read_to_string(&file).unwrap();
         let (_, main) = text.split_once("[[token]]").unwrap();

@@ -6,14 +6,17 @@
 
 mod protection;
 mod raw;
+mod server;
 mod telemetry;
+mod tokens;
 
 use crate::csp::pkcs11::{TokenConfig, TokenConfigError};
 use crate::http::CallTrace;
 use crate::ledger::StoreConfig;
-use crate::signing::LaneSettings;
+use crate::signing::{LaneSettings, TokensNeeded};
 use crate::sma;
 use crate::terms::{Curve, Environment, LogFormat};
+use crate::witness::WitnessSettings;
 pub use protection::ProtectionConfig;
 use raw::RawConfig;
 use std::net::SocketAddr;
@@ -30,8 +33,16 @@ pub struct Config {
     pub listen: SocketAddr,
     /// HTTP worker threads; `None` for one per core.
     pub workers: Option<usize>,
+    /// Tokens that have to be there for the server to start.
+    pub start_when: TokensNeeded,
+    /// Active tokens that have to sign for the server to call itself ready.
+    pub ready_when: TokensNeeded,
     /// Where the ledger is.
     pub store: StoreConfig,
+    /// What remembers outside of the ledger how far it was.
+    pub witness: WitnessSettings,
+    /// Messages of the ledger that are checked again per second, in the background; 0: none.
+    pub check_messages_per_s: u32,
     /// The key that encrypts secrets in the ledger.
     pub seal_key_file: PathBuf,
     /// The tokens; labels differ.

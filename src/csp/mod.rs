@@ -134,6 +134,15 @@ pub enum CspError {
 #[error("{0}")]
 pub struct ModuleError(pub String);
 
+/// What a token remembers of a ledger, against a ledger that was put back to an older state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Identifier of the ledger.
+    pub ledger: String,
+    /// Numbers that the keys of this token had spent on messages of that ledger, at least.
+    pub spent: u64,
+}
+
 /// One token that holds keys and signs.
 ///
 /// Contract, proven for every adapter by `tests/it/contract/csp.rs`:
@@ -144,7 +153,10 @@ pub struct ModuleError(pub String);
 /// - the first signature of a key after its handle was resolved (each generation) has been checked in
 ///   software against `key.public_key`; `WrongKey` otherwise, and the signature is not released;
 /// - after an `Err` of `sign` a signature may or may not have been made, but none left the CSP;
-/// - a key pair is generated in the token: sensitive, never extractable, and read back before `Ok`.
+/// - a key pair is generated in the token: sensitive, never extractable, and read back before `Ok`;
+/// - what `write_anchor` has written is found by `anchors`, also after the token was opened anew; where
+///   several are found for one ledger the highest counts, and a lower one never takes its place. It
+///   survives a power cut only where the module syncs what it writes.
 ///
 /// A CSP that counts signatures by itself can stand behind this port: its counter is one more thing it
 /// checks before `sign` answers (see `src/decisions/0001-counters.md`).
@@ -161,7 +173,7 @@ pub trait Csp: Send + Sync {
     /// Signs with the canary key, a key that is never a TSS's. `Ok` means: this token signs.
     fn check_health(&self) -> Result<(), CspError>;
 
-    /// Counts up whenever the module was initialised anew.
+    /// Counts up whenever login, sessions and handles were made anew; 0 before the first time.
     fn generation(&self) -> u64;
 
     /// How the token is as far as that is known; asks it nothing and does not block.
@@ -172,5 +184,24 @@ pub trait Csp: Send + Sync {
             sessions_in_use: 0,
             sessions_max: 0,
         }
+    }
+
+    /// Everything that the token remembers, of all ledgers. May read every object of the token.
+    /// `NotSupported` by a token without data objects.
+    fn anchors(&self) -> Result<Vec<Anchor>, CspError> {
+        Err(no_anchors(self.token()))
+    }
+
+    /// Makes the token remember it, beside what it remembers of other ledgers.
+    fn write_anchor(&self, _anchor: &Anchor) -> Result<(), CspError> {
+        Err(no_anchors(self.token()))
+    }
+}
+
+fn no_anchors(token: &str) -> CspError {
+    CspError::NotSupported {
+        token: token.to_owned(),
+        action: "keep data objects",
+        source: None,
     }
 }

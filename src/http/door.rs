@@ -8,9 +8,10 @@ use super::throttle::WrongLogins;
 use super::tokens::Tokens;
 use crate::export::Pace;
 use crate::ledger::{LedgerError, SealingKey, Store, TssRow};
-use crate::signing::Submit;
+use crate::signing::{Submit, TokensNeeded};
 use crate::sma::{self, Caller, Command, Outcome};
 use crate::terms::{Clock, Entropy, LogFormat, TssId};
+use crate::witness::{CheckStatus, Status};
 use actix_web::rt::task::spawn_blocking;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, oneshot};
@@ -41,6 +42,8 @@ pub struct DoorSettings {
     pub calls: CallTrace,
     /// Whether organisations and API keys can be managed through HTTP.
     pub management: bool,
+    /// Active tokens that have to sign for the node to be ready.
+    pub ready_when: TokensNeeded,
     /// Limits of a TSS, which its answers name.
     pub rules: sma::Settings,
 }
@@ -95,6 +98,10 @@ pub struct Door {
     pub device_taken: Arc<dyn Fn() + Send + Sync>,
     /// What it counts.
     pub meter: DoorMeter,
+    /// What the witnesses say of the ledger.
+    pub witnesses: Arc<Mutex<Status>>,
+    /// What the check of the ledger in the background has found.
+    pub ledger_check: Arc<Mutex<CheckStatus>>,
     /// Settings.
     pub settings: DoorSettings,
 }

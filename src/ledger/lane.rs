@@ -1,6 +1,6 @@
 //! The port that signing lanes use: lock, load, commit.
 
-use super::LedgerError;
+use super::{Clearance, LedgerError};
 use crate::csp::KeyPair;
 use crate::sma::{Needs, Slice};
 use crate::terms::{
@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 ///   there, and only a look can tell;
 /// - a batch whose expected counters do not match what is stored is rolled back (`RolledBack`), and a
 ///   message `(TSS, signature counter)` that exists is never replaced, not even by equal bytes;
+/// - a batch is rolled back whose `active` is not the active token any more: who thinks that the old one
+///   still is, as a node that was frozen does, cannot commit;
 /// - a device that is withheld when its row is reserved, or that was set aside, is loaded for no new TSS.
 pub trait LaneLedger: Send {
     /// Locks these TSSs and loads what the needs name. A TSS that does not exist is loaded as a slice
@@ -44,6 +46,15 @@ pub trait LaneLedger: Send {
 
     /// The devices that are withheld in this process: one set for all its lanes.
     fn withheld(&self) -> WithheldDevices;
+
+    /// Whether what this process signs with was compared with its witnesses: one for all its lanes.
+    fn clearance(&self) -> Clearance {
+        Clearance::default()
+    }
+
+    /// Tells the witnesses of this process that the batch is kept and will be told. Called once for each
+    /// batch, before its answers; does not wait for anything.
+    fn released(&mut self, _batch: &Batch) {}
 }
 
 /// Devices that look free to the ledger, and that no lane of this process may give to a TSS: their keys
@@ -81,6 +92,20 @@ pub trait Held {
     /// Those of the named TSSs that are not locked, because somebody else holds them for too long.
     fn late(&self) -> &BTreeSet<TssId>;
 
+    /// For whoever can do nothing with a part.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] when one of them is late.
+    fn require_all(&self) -> Result<(), LedgerError> {
+        if self.late().is_empty() {
+            return Ok(());
+        }
+        Err(LedgerError::Unavailable {
+            action: "lock a TSS",
+            source: "another node holds it".into(),
+        })
+    }
+
     /// Writes the batch in one durable commit and releases the locks.
     fn commit(self: Box<Self>, batch: &Batch) -> Result<(), CommitError>;
 }
@@ -94,6 +119,21 @@ pub struct LoadedTss {
     pub key: Option<KeyPair>,
     /// Label of the token that holds this key.
     pub token: Option<String>,
+    /// A witness knows more of it than the ledger: it signs nothing until a person decides.
+    pub is_held: bool,
+    /// Which of that token and its standby signs, where it has one.
+    pub active: Option<ActiveToken>,
+}
+
+/// Which of two tokens with the same keys signs. One row of the ledger, so that all nodes see the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveToken {
+    /// Label under which the ledger knows their keys.
+    pub label: String,
+    /// Name of the section of the one that signs.
+    pub section: String,
+    /// Counts the switches.
+    pub epoch: u64,
 }
 
 /// Everything that one commit writes.
@@ -113,6 +153,8 @@ pub struct TssBatch {
     pub expected_counter: Option<SignatureCounter>,
     /// State after the batch; `slice.changed` names what to write.
     pub slice: Slice,
+    /// Which token signed, where it has a standby. Must be the active one when this is committed.
+    pub active: Option<ActiveToken>,
     /// New messages, in counter order. Their counters follow `expected_counter` without gap.
     pub messages: Vec<SignedMessage>,
 }

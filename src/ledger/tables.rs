@@ -111,6 +111,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    token_pair (label) {
+        label -> Text,
+        active -> Text,
+        epoch -> BigInt,
+        time_switch -> BigInt,
+    }
+}
+
+diesel::table! {
     tss (id) {
         id -> Text,
         organization_id -> Text,
@@ -138,6 +147,28 @@ diesel::table! {
         time_init -> Nullable<BigInt>,
         time_disable -> Nullable<BigInt>,
         time_defective -> Nullable<BigInt>,
+        hold_reason -> Nullable<Text>,
+        hold_counter -> Nullable<BigInt>,
+        hold_transaction -> Nullable<BigInt>,
+        hold_since -> Nullable<BigInt>,
+        hold_scope -> Nullable<Text>,
+        settled_counter -> BigInt,
+    }
+}
+
+diesel::table! {
+    lease (name) {
+        name -> Text,
+        holder -> Text,
+        expires -> BigInt,
+    }
+}
+
+diesel::table! {
+    node (id) {
+        id -> Text,
+        compared -> Text,
+        time_seen -> BigInt,
     }
 }
 
@@ -238,6 +269,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     device,
     device_request,
     export,
+    token_pair,
     transaction_step,
     tss,
     tss_transaction,

@@ -1,15 +1,20 @@
 //! One lane: the thread-owned heart of signing.
 
 use super::SigningError;
+use super::doubt::refuse_doubtful;
 use super::job::Job;
 use super::lanes::LaneSettings;
 use super::locked_out::LockedOut;
 use super::meter::LaneMeter;
+use super::pairs::TokenPairs;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
-use super::tokens::{Deadline, Token};
-use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
+use super::tokens::Deadline;
+use super::trouble::Trouble;
+use crate::ledger::{
+    Batch, Clearance, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices,
+};
 use crate::sma::{self, Command, Needs};
 use crate::terms::{Clock, Stopwatch, TssId, chain};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,7 +23,7 @@ use std::sync::Arc;
 /// A lane owns its ledger connection and everything it must not forget between batches.
 pub(super) struct Lane {
     pub(super) ledger: Box<dyn LaneLedger>,
-    pub(super) tokens: Arc<BTreeMap<String, Token>>,
+    pub(super) tokens: Arc<TokenPairs>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rules: Arc<sma::Settings>,
     pub(super) settings: LaneSettings,
@@ -30,6 +35,7 @@ pub(super) struct Lane {
     pub(super) decided_anew: VecDeque<Job>,
     /// Came before their predecessors.
     pub(super) early: Vec<Job>,
+    pub(super) trouble: Trouble,
     /// For TSSs that another node holds.
     pub(super) locked_out: LockedOut,
     /// Signs nothing more until a person has looked and started the server anew.
@@ -37,6 +43,8 @@ pub(super) struct Lane {
     /// Devices that the ledger gives to no lane of this process: those of unfinished batches, and those
     /// in `bad_devices`.
     pub(super) withheld: WithheldDevices,
+    /// What was compared with the witnesses of this process.
+    clearance: Clearance,
     /// Their keys do not sign, and the ledger has not been told yet.
     pub(super) bad_devices: Vec<BadDevice>,
     /// What it has counted.
@@ -46,13 +54,14 @@ pub(super) struct Lane {
 impl Lane {
     pub fn new(
         ledger: Box<dyn LaneLedger>,
-        tokens: Arc<BTreeMap<String, Token>>,
+        tokens: Arc<TokenPairs>,
         clock: Arc<dyn Clock>,
         rules: Arc<sma::Settings>,
         settings: LaneSettings,
     ) -> Self {
         Self {
             withheld: ledger.withheld(),
+            clearance: ledger.clearance(),
             ledger,
             tokens,
             clock,
@@ -62,6 +71,7 @@ impl Lane {
             clock_steps_seen: BTreeMap::new(),
             decided_anew: VecDeque::new(),
             early: Vec::new(),
+            trouble: Trouble::default(),
             locked_out: LockedOut::default(),
             stopped: BTreeSet::new(),
             bad_devices: Vec::new(),
@@ -120,7 +130,10 @@ impl Lane {
         let mut needs = needs_of(&jobs);
         let mut held = match self.ledger.lock(&needs) {
             Ok(held) => held,
-            Err(error) => return without_lock(jobs, &error),
+            Err(error) => {
+                self.trouble.tell(&error);
+                return without_lock(jobs, &error);
+            }
         };
         let late = held.late();
         needs.retain(|tss, _| !late.contains(tss));
@@ -129,6 +142,11 @@ impl Lane {
         self.locked_out.wait(late, self.clock.as_ref(), wait_ms);
         let loaded = held.take_loaded();
         meter.load_s.observe(watch.lap_s());
+        let jobs: Vec<Job> = jobs;
+        let jobs = refuse_doubtful(jobs, &loaded, &self.tokens, &self.clearance);
+        if jobs.is_empty() {
+            return Vec::new();
+        }
         let time = BatchTime {
             now: self.clock.now(),
             step: self.clock.last_step(),
@@ -150,7 +168,9 @@ impl Lane {
         self.stopped.extend(sorted.broken);
         let bad = sorted.bad_devices.iter().map(|bad| bad.device);
         bad.for_each(|device| self.withheld.withhold(device));
-        self.bad_devices.extend(sorted.bad_devices);
+        let for_good = |bad: &BadDevice| !bad.on_standby;
+        self.bad_devices
+            .extend(sorted.bad_devices.into_iter().filter(for_good));
         let (batch, told, clock_told) = gather(sorted.kept);
         if batch.entries.is_empty() {
             drop(held);
@@ -180,7 +200,7 @@ impl Lane {
                 self.wake_early(&unfinished.batch);
             }
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "a commit did not succeed; finishing it");
+                tracing::debug!(error = %chain(&error), "a commit did not succeed; finishing it");
                 let fates = self.finish_unfinished();
                 self.put_aside(answer_by_fate(told, &fates));
             }
@@ -213,7 +233,11 @@ fn needs_of(jobs: &[Job]) -> BTreeMap<TssId, Needs> {
 }
 
 /// Answers some jobs with an error and returns the others.
-fn refuse_those(jobs: Vec<Job>, error: &SigningError, refused: impl Fn(&Job) -> bool) -> Vec<Job> {
+pub(super) fn refuse_those(
+    jobs: Vec<Job>,
+    error: &SigningError,
+    refused: impl Fn(&Job) -> bool,
+) -> Vec<Job> {
     let (refused, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(refused);
     refuse_all(refused, error);
     others
@@ -344,7 +368,6 @@ pub(super) fn refuse_all(jobs: Vec<Job>, error: &SigningError) {
 
 /// What a caller is told when the ledger did not let the lane work.
 pub(super) fn unavailable(error: &LedgerError) -> SigningError {
-    tracing::error!(error = %chain(error), "the ledger did not let a lane work");
     match error {
         LedgerError::Unavailable { .. } | LedgerError::Unsafe(_) => SigningError::Unavailable {
             reason: "the ledger is not available",

@@ -5,12 +5,13 @@ use super::job::{AnswerOnce, Job};
 use super::lane::{Lane, refuse_all, unavailable};
 use super::meter::{LaneMeter, LaneReading, TokenReading};
 use super::new_tss::{place_of, token_for_new};
-use super::tokens::Token;
-use super::{Reply, SigningError, Signs, Submit, lock};
+use super::pairs::{TokenPair, TokenPairs};
+use super::trouble::Trouble;
+use super::{Reply, SigningError, Submit, TokenStatus, lock};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
-use crate::terms::{Clock, TssId, chain};
-use std::collections::{BTreeMap, HashMap};
+use crate::terms::{Clock, TssId};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -55,7 +56,7 @@ const TOKENS_KNOWN_MAX: usize = 100_000;
 /// Every lane of this process.
 pub struct Lanes {
     lanes: Vec<LaneHandle>,
-    tokens: Arc<BTreeMap<String, Token>>,
+    tokens: Arc<TokenPairs>,
     token_of: Arc<RwLock<HashMap<TssId, String>>>,
     router: Entrance,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -72,12 +73,11 @@ impl Lanes {
     /// Starts all lanes. Each takes its own ledger connection.
     pub fn start(
         store: &Store,
-        tokens: BTreeMap<String, Token>,
+        tokens: Arc<TokenPairs>,
         clock: &Arc<dyn Clock>,
         rules: sma::Settings,
         settings: LaneSettings,
     ) -> Result<Self, LedgerError> {
-        let tokens = Arc::new(tokens);
         let rules = Arc::new(rules);
         let mut lanes = Vec::new();
         let mut threads = Vec::new();
@@ -104,6 +104,7 @@ impl Lanes {
             lanes: lanes.clone(),
             tokens: Arc::clone(&tokens),
             token_of: Arc::clone(&token_of),
+            trouble: Mutex::default(),
         };
         threads.push(spawn("lane-router".to_owned(), move || router.run(&exit))?);
         Ok(Self {
@@ -129,12 +130,7 @@ impl Lanes {
     /// Each token at this moment. Asks none of them anything.
     pub fn token_readings(&self) -> impl Iterator<Item = TokenReading<'_>> {
         let tokens = self.tokens.iter();
-        tokens.map(|(label, token)| TokenReading {
-            label,
-            waiting: token.waiting(),
-            vitals: token.csp().vitals(),
-            meter: token.meter(),
-        })
+        tokens.flat_map(|(label, pair)| pair.readings(label))
     }
 
     /// Takes no more commands, works off those that wait, and returns when all are answered.
@@ -178,19 +174,14 @@ impl Submit for Lanes {
         }
     }
 
-    fn token_health(&self) -> Vec<(String, Signs)> {
-        let question = |(label, token): (&String, &Token)| {
-            let (name, csp) = (label.clone(), Arc::clone(token.csp()));
-            let signs: Signs = Box::new(move || {
-                let health = csp.check_health();
-                if let Err(error) = &health {
-                    tracing::error!(token = %name, error = %chain(error), "token {name} does not sign");
-                }
-                health.is_ok()
-            });
-            (label.clone(), signs)
-        };
-        self.tokens.iter().map(question).collect()
+    fn keeps_up(&self) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.all(|lane| lane.entrance.meter().unfinished() == 0)
+    }
+
+    fn token_health(&self) -> Vec<TokenStatus> {
+        let status = |(label, pair): (&String, &TokenPair)| pair.status(label);
+        self.tokens.iter().flat_map(status).collect()
     }
 }
 
@@ -198,8 +189,9 @@ impl Submit for Lanes {
 struct Router {
     store: Store,
     lanes: Vec<LaneHandle>,
-    tokens: Arc<BTreeMap<String, Token>>,
+    tokens: Arc<TokenPairs>,
     token_of: Arc<RwLock<HashMap<TssId, String>>>,
+    trouble: Mutex<Trouble>,
 }
 
 impl Router {
@@ -220,14 +212,20 @@ impl Router {
     fn route(&self, job: Job) {
         match self.store.token_of(job.tss) {
             Ok(Some(token)) => {
+                lock(&self.trouble).is_over();
                 let tss = job.tss;
                 hand_over(&self.lanes, &token, job);
                 // Only now, so that no later command of this TSS can overtake this one.
                 self.remember(tss, token);
             }
             Ok(None) => self.hand_over_new(job),
-            Err(error) => refuse_all(vec![job], &unavailable(&error)),
+            Err(error) => self.refuse(job, &error),
         }
+    }
+
+    fn refuse(&self, job: Job, error: &LedgerError) {
+        lock(&self.trouble).tell(error);
+        refuse_all(vec![job], &unavailable(error));
     }
 
     /// A TSS that does not exist can only be about to be assigned: any token of its environment will
@@ -239,7 +237,7 @@ impl Router {
                 reason: "no token is configured for this environment",
                 retry_after_s: 60,
             })),
-            Err(error) => refuse_all(vec![job], &unavailable(&error)),
+            Err(error) => self.refuse(job, &error),
         }
     }
 
@@ -257,11 +255,7 @@ impl Router {
 
 /// The lanes to start, each with the token it belongs to. Where only one lane may write, it belongs to
 /// all tokens, which the empty label says.
-fn lane_tokens(
-    store: &Store,
-    tokens: &BTreeMap<String, Token>,
-    settings: LaneSettings,
-) -> Vec<String> {
+fn lane_tokens(store: &Store, tokens: &TokenPairs, settings: LaneSettings) -> Vec<String> {
     if store.lanes_max() == Some(1) {
         return vec![String::new()];
     }

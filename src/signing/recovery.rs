@@ -1,11 +1,12 @@
 //! Finishing batches whose commit failed or has an unknown outcome (design decision 1).
 
 use super::early::Early;
-use super::lane::{Lane, unavailable};
+use super::lane::Lane;
 use super::plan::Told;
 use crate::ledger::{Batch, CommitError, LedgerError, LoadedTss, TssBatch};
 use crate::sma::{Needs, Slice};
-use crate::terms::{ClockStep, TssId, chain};
+use crate::terms::{ClockStep, TssId};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -89,6 +90,9 @@ impl Lane {
 
     /// The batch is durable.
     pub(super) fn was_kept(&mut self, work: &Arc<Unfinished>) {
+        self.trouble.is_over();
+        // Before any answer, so that no answer is forgotten.
+        self.ledger.released(&work.batch);
         self.forget(work);
         self.release_devices(&work.batch);
         self.wake_early(&work.batch);
@@ -129,7 +133,7 @@ impl Lane {
                 }
                 Ok(Standing::Overtaken | Standing::Open) => {}
                 Err(error) => {
-                    unavailable(&error);
+                    self.trouble.tell(&error);
                     return Progress::Settled(Fate::Unfinished);
                 }
             }
@@ -147,16 +151,14 @@ impl Lane {
     fn finish_once(&mut self, work: &Unfinished) -> Result<Standing, LedgerError> {
         // Taking the lock also waits for a commit that may still be running in the database.
         let mut held = self.ledger.lock(&work.needs)?;
-        if !held.late().is_empty() {
-            // Whoever holds it may be committing this very batch.
-            return Err(held_elsewhere());
-        }
+        // Whoever else holds it may be committing this very batch.
+        held.require_all()?;
         let loaded = held.take_loaded();
         if work.stands_before(&loaded) {
-            let Err(error) = held.commit(&work.batch) else {
+            let Err(error) = held.commit(&work.batch_under(&loaded)) else {
                 return Ok(Standing::Kept);
             };
-            tracing::warn!(error = %chain(&error), "a batch could not be committed again yet");
+            self.trouble.tell(&error);
             return match error {
                 CommitError::RolledBack { .. } if self.has_lost_its_device(work)? => {
                     Ok(Standing::Overtaken)
@@ -213,6 +215,25 @@ impl Unfinished {
         self.batch.entries.iter().map(part).collect()
     }
 
+    /// The same bytes for the token that is active by now. Its keys are the same, so a signature made before
+    /// a switch is as good as one made after it; that nobody went on meanwhile is what was looked at.
+    fn batch_under(&self, loaded: &BTreeMap<TssId, LoadedTss>) -> Cow<'_, Batch> {
+        let now = |entry: &TssBatch| loaded.get(&entry.tss).and_then(|tss| tss.active.clone());
+        if self
+            .batch
+            .entries
+            .iter()
+            .all(|entry| now(entry) == entry.active)
+        {
+            return Cow::Borrowed(&self.batch);
+        }
+        let mut batch = self.batch.clone();
+        for entry in &mut batch.entries {
+            entry.active = now(entry);
+        }
+        Cow::Owned(batch)
+    }
+
     /// Whether every TSS is as it was when the batch was decided. The signature counter alone would not
     /// tell: what another node has changed without a message must not be written over.
     fn stands_before(&self, loaded: &BTreeMap<TssId, LoadedTss>) -> bool {
@@ -223,14 +244,6 @@ impl Unfinished {
                 (None, _) | (_, None) => false,
             }
         })
-    }
-}
-
-/// Why nothing is known yet.
-fn held_elsewhere() -> LedgerError {
-    LedgerError::Unavailable {
-        action: "lock a TSS",
-        source: "another node holds it".into(),
     }
 }
 

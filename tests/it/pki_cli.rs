@@ -266,6 +266,17 @@ fn an_interrupted_run_leaves_whole_requests_that_are_written_again_byte_for_byte
 #[test]
 fn what_may_not_be_taken_is_told_and_changes_nothing() {
     let mut site = Site::new();
+    let file = site.installation.path("siegel.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (_, live) = text.rsplit_once("[[token]]").unwrap();
+    let spare = live
+        .replace("\"live\"", "\"spare\"\nstandby_of = \"live\"")
+        .replace("\"siegel-live\"", "\"siegel-spare\"");
+    fs::write(&file, format!("{text}\n[[token]]{spare}")).unwrap();
+    let told = "\"spare\" is a standby, with the keys of \"live\"";
+    let of_spare = ["pki", "request", "--token", "spare", "--count", "1"];
+    site.refused(&[of_spare.as_slice(), &["--out", "x"]].concat(), 2, told);
+    fs::write(&file, text).unwrap();
     let serials = site.request(&["--count", "2", "--out", "requests"]);
     site.certify();
     let import = ["pki", "import", "--token", "live"];

@@ -18,6 +18,7 @@ const ROOMS: &[&str] = &[
     "csp",
     "pki",
     "ledger",
+    "witness",
     "signing",
     "export",
     "verify",

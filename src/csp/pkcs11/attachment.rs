@@ -9,7 +9,7 @@ use super::gate::lock;
 use super::keys::{self, Found, KeyEntry, Purpose};
 use super::pool::Pool;
 use super::slots;
-use crate::csp::{KeyId, KeyPair, check};
+use crate::csp::{Anchor, KeyId, KeyPair, check};
 use crate::terms::{Curve, Entropy};
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -41,6 +41,8 @@ pub(super) struct Attachment {
     pub(super) pool: Pool,
     keys: RwLock<HashMap<KeyId, Arc<KeyEntry>>>,
     canary: (KeyPair, ObjectHandle),
+    /// Anchors as far as they were read or written; see `anchor`.
+    pub(super) anchors: Mutex<Vec<(ObjectHandle, Anchor)>>,
     /// When the token was last searched for a missing key.
     searched_ms: Mutex<Option<u64>>,
     /// Keeps the login: closing the last session would log out. Last field, so dropped last.
@@ -52,7 +54,7 @@ pub(super) struct Attachment {
 pub(super) enum Occasion {
     /// The token is opened: a missing canary is made.
     Opening,
-    /// The module was initialised anew: the canary was there before, so an absent one means that the
+    /// The token was known before: the canary was there before, so an absent one means that the
     /// storage is not what it was.
     Recovery,
     /// The token is only being probed: where it has no canary, one is made that lives no longer than its
@@ -71,6 +73,19 @@ impl Attachment {
         entropy: &dyn Entropy,
     ) -> Result<(Self, String), Trouble> {
         let (slot, label) = slots::find(api, &config.token)?;
+        let attachment = Self::open_in(slot, api, config, generation, occasion, entropy)?;
+        Ok((attachment, label))
+    }
+
+    /// The same where the slot is known. Lists no slots, so others may call into the module meanwhile.
+    pub(super) fn open_in(
+        slot: Slot,
+        api: &Pkcs11,
+        config: &TokenConfig,
+        generation: u64,
+        occasion: Occasion,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, Trouble> {
         slots::spare_pin(api, slot)?;
         let anchor = api.open_ro_session(slot)?;
         let pin = AuthPin::from(config.pin.expose().to_owned());
@@ -97,12 +112,13 @@ impl Attachment {
             pool: Pool::new(api.clone(), slot, config.sessions_max),
             keys: RwLock::default(),
             canary,
+            anchors: Mutex::default(),
             searched_ms: Mutex::new(None),
             anchor: Mutex::new(anchor),
         };
         attachment.learn(&found);
         attachment.check_canary(entropy)?;
-        Ok((attachment, label))
+        Ok(attachment)
     }
 
     /// The known handle of a key.

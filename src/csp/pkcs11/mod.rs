@@ -9,13 +9,16 @@
 //! | `config`, `environment` | the `[[token]]` section; variables that modules read |
 //! | `module`, `gate` | one loaded library for all its tokens; initialising it anew |
 //! | `token`, `condition` | [`Pkcs11Token`]: the port, and what an error means |
+//! | `reconnect` | losing a token and coming back to it |
 //! | `attachment`, `pool`, `keys` | login, sessions and handles of one generation |
+//! | `anchor` | the data object that remembers how far a ledger was |
 //! | `errors`, `curves` | tables |
 //! | `slots`, `probe` | for `siegel hsm list` and `siegel hsm check` |
 //! | `throw_away` | for `siegel bench --csp` |
 //!
 //! Absent on purpose: no retry of a PIN, no logout, no search per signature, no key import or export.
 
+mod anchor;
 mod attachment;
 mod condition;
 mod config;
@@ -27,6 +30,7 @@ mod keys;
 mod module;
 mod pool;
 mod probe;
+mod reconnect;
 mod slots;
 mod throw_away;
 mod token;

@@ -420,11 +420,29 @@ fn health_tells_what_works() {
     let live = api.call_at_root("GET", "/health/live", None, &[]).ok();
     assert_eq!(live, json!({"status": "live"}));
     let ready = api.call_at_root("GET", "/health/ready", None, &[]).ok();
-    assert_eq!(keys(&ready), ["status", "ledger", "tokens"]);
+    let fields = [
+        "status",
+        "ledger",
+        "tokens",
+        "witnesses",
+        "stopped_tss",
+        "ledger_check",
+    ];
+    assert_eq!(keys(&ready), fields);
+    assert_eq!(ready["witnesses"], "know no more than the ledger");
+    assert_eq!(ready["stopped_tss"], 0);
     assert_eq!(ready["status"], "ready");
     assert_eq!(ready["ledger"], "answers");
     let tokens = ready["tokens"].as_object().unwrap();
-    assert_eq!(tokens.values().collect::<Vec<_>>(), ["signs"]);
+    assert_eq!(tokens.len(), 1);
+    let main = &tokens["main"];
+    assert_eq!(
+        keys(main),
+        ["signs", "state", "role", "label", "generation"]
+    );
+    assert_eq!(main["signs"], true);
+    assert_eq!(main["state"], "ready");
+    assert_eq!(main["role"], "active");
 }
 
 #[test]

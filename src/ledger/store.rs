@@ -93,11 +93,12 @@ impl Store {
         Self::with(manager, ledger_id, lock)
     }
 
-    /// Opens only to look, which is possible while a server runs; changes nothing.
+    /// Opens the ledger beside a server that may be running, without the process lock and without bringing
+    /// its tables up to date: only to look, and to write what needs no lane.
     ///
     /// # Errors
     /// [`LedgerError::Unsafe`] when there is no ledger, or one of another version.
-    pub fn open_to_look(config: &StoreConfig) -> Result<Self, LedgerError> {
+    pub fn open_beside(config: &StoreConfig) -> Result<Self, LedgerError> {
         if let StoreConfig::Sqlite { path } = config
             && !path.is_file()
         {
@@ -129,7 +130,7 @@ impl Store {
         lock: Option<ProcessLock>,
     ) -> Result<Self, LedgerError> {
         let pool = manager.clone().pool()?;
-        let turns = match config {
+        let turns = match &manager.0 {
             StoreConfig::Sqlite { path } => Some(Arc::new(Turns::new(path)?)),
             StoreConfig::Postgres { .. } => None,
         };

@@ -164,7 +164,10 @@ impl Drop for Process {
         let _ = self.child.wait();
         // What libfaketime leaves behind in the memory of the system.
         let id = self.child.id();
-        for name in [format!("faketime_shm_{id}"), format!("sem.faketime_sem_{id}")] {
+        for name in [
+            format!("faketime_shm_{id}"),
+            format!("sem.faketime_sem_{id}"),
+        ] {
             let _ = std::fs::remove_file(Path::new("/dev/shm").join(name));
         }
     }

@@ -61,7 +61,7 @@ want_softhsm() { want softhsm2 has_softhsm; }
 want_chaos_tools() {
     want faketime has_faketime
     want p11-kit has p11-kit
-    want p11-kit-modules compgen -G '/usr/lib/*/pkcs11/p11-kit-client.so'
+    want p11-kit-modules has_p11_kit_client
     want util-linux has setpriv
 }
 

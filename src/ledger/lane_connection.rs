@@ -23,7 +23,7 @@ const LOCK: &str = "lock a TSS";
 const LOCK_WAIT_MS: u32 = 250;
 
 /// The same after a wait in vain: whoever holds the lock may be frozen, and the other TSSs of the lane wait, too.
-const LOCK_WAIT_AGAIN_MS: u32 = 50;
+const LOCK_WAIT_AGAIN_MS: u32 = 100;
 
 /// One lane's connection. Whatever fails on it, the next use opens another one: after a failed commit
 /// nobody knows what the old one still thinks.

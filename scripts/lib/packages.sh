@@ -32,6 +32,15 @@ has_softhsm() {
     return 1
 }
 
+# The places where the tests look for the client of p11-kit.
+has_p11_kit_client() {
+    local place
+    for place in /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/lib64; do
+        [ -e "$place/pkcs11/p11-kit-client.so" ] && return 0
+    done
+    return 1
+}
+
 has_postgres_server() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || has initdb
 }

@@ -3,8 +3,8 @@
 //! the operator.
 
 use super::NodeError;
+use super::ca_source::CaSource;
 use crate::ledger::Store;
-use crate::pki::TestCa;
 use crate::terms::{Bell, Clock, Curve, Environment, chain};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,8 +25,8 @@ pub struct Stock {
 
 /// Devices by the test CA.
 pub struct TestSource {
-    /// Makes them.
-    pub ca: TestCa,
+    /// Who makes them.
+    pub ca: CaSource,
     /// Curve of new TSSs.
     pub curve: Curve,
     /// Devices to keep ready.
@@ -49,8 +49,8 @@ impl DevicePool {
     /// Makes a first device where we make them and there is none, and begins to look after the pool.
     ///
     /// # Errors
-    /// When the thread cannot be started.
-    pub fn start(stock: Stock) -> std::io::Result<Self> {
+    /// When a token that is there does not give a CA, or the thread cannot be started.
+    pub fn start(stock: Stock) -> Result<Self, NodeError> {
         let bell = Arc::new(Bell::default());
         let mut keeper = Keeper {
             stock,
@@ -58,6 +58,13 @@ impl DevicePool {
         };
         // Whoever calls a fresh server at once finds a device. A server that cannot make one starts all
         // the same, for exports; the thread tries again.
+        if let Some(source) = &mut keeper.stock.source
+            && source.target > 0
+            && let Err(error) = source.ca.ca()
+            && source.ca.is_there()
+        {
+            return Err(error);
+        }
         if let Err(error) = keeper.look(&bell, 1) {
             complain(&error);
         }
@@ -124,12 +131,17 @@ impl Keeper {
     }
 
     fn look(&mut self, bell: &Bell, at_most: u32) -> Result<(), NodeError> {
-        let Stock { store, clock, .. } = &self.stock;
+        let Stock {
+            store,
+            clock,
+            source,
+            ..
+        } = &mut self.stock;
         let ended = store.set_ended_devices_aside(clock.now())?;
         if ended > 0 {
             tracing::warn!("{ended} prepared devices are not used: their certificates have ended");
         }
-        if let Some(source) = &self.stock.source {
+        if let Some(source) = source {
             source.fill(store, bell, at_most)?;
         }
         self.tell_emptiness()
@@ -158,11 +170,16 @@ impl Keeper {
 
 impl TestSource {
     /// New TSSs get devices of the token that the pool is filled in; those of any other do not count.
-    fn fill(&self, store: &Store, bell: &Bell, at_most: u32) -> Result<(), NodeError> {
-        let count = || store.free_devices_in(self.ca.token(), Environment::Test);
-        let target = self.target.min(at_most).into();
-        while !bell.is_stopped() && count()? < target {
-            store.add_device(&self.ca.prepare(self.curve)?)?;
+    fn fill(&mut self, store: &Store, bell: &Bell, at_most: u32) -> Result<(), NodeError> {
+        let target = self.target.min(at_most);
+        while !bell.is_stopped() && target > 0 {
+            let Some(ca) = self.ca.ca()? else {
+                return Ok(());
+            };
+            if store.free_devices_in(ca.token(), Environment::Test)? >= target.into() {
+                return Ok(());
+            }
+            store.add_device(&ca.prepare(self.curve)?)?;
         }
         Ok(())
     }

@@ -3,12 +3,16 @@
 //! Invariant: no rules, no SQL, no HTTP types; only what is made of what, in which order, and who stops
 //! whom. The clock and the randomness of the machine are asked here and nowhere else.
 
+mod active_csp;
+mod ca_source;
 mod clock;
 mod device_pool;
 mod entropy;
 mod foreign_ca;
 mod node;
 mod sampler;
+mod token_watch;
+mod tokens;
 
 pub use clock::{Stopwatch, SystemClock};
 pub use entropy::SystemEntropy;

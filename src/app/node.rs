@@ -1,20 +1,22 @@
 //! One running Siegel: every room, wired.
 
+use super::active_csp::ActiveCsp;
+use super::ca_source::CaSource;
 use super::device_pool::{DevicePool, Stock, TestSource};
 use super::sampler::Sampler;
+use super::token_watch::TokenWatch;
+use super::tokens;
 use crate::config::{Config, DeviceSource};
-use crate::csp::pkcs11::Pkcs11Token;
 use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
 use crate::http::meter::DoorMeter;
 use crate::http::{BODY_LEN_MAX, Door, DoorSettings, check_token_secret};
 use crate::ledger::{LedgerError, SealingKey, Store};
-use crate::pki::{NewCa, PkiError, TestCa};
-use crate::signing::{Lanes, Submit, Token};
+use crate::pki::PkiError;
+use crate::signing::{Lanes, Submit, TokenPairs};
 use crate::telemetry::{Metrics, MetricsParts, SampleBox};
 use crate::terms::{Clock, Entropy, Environment};
 use crate::witness::{Checker, WitnessError, Witnesses};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,6 +44,28 @@ pub enum NodeError {
         name: String,
         /// Why.
         source: CspError,
+    },
+    /// A token is not there, and the ledger has never seen it.
+    #[error(
+        "the token {name} is not there, and its label is not known yet; let it be there once, or choose it \
+         by label"
+    )]
+    LabelUnknown {
+        /// Name of its section.
+        name: String,
+        /// Why it is not there.
+        source: CspError,
+    },
+    /// The sections of this node are named otherwise than those of the node that made the pair.
+    #[error(
+        "the ledger calls the section {section:?} active for the token {label}, and no section here has that \
+         name; use the same names on all nodes, or switch with `siegel admin token switch`"
+    )]
+    ActiveUnknown {
+        /// Label under which the ledger knows the keys.
+        label: String,
+        /// What the ledger says.
+        section: String,
     },
     /// Two sections lead to the same token.
     #[error("two [[token]] sections lead to the token {0}; keep one of them")]
@@ -74,6 +98,8 @@ pub enum NodeError {
 pub struct Node {
     lanes: Arc<Lanes>,
     pool: Arc<DevicePool>,
+    /// Where tokens have standbys.
+    watch: Option<TokenWatch>,
     exports: Arc<ExportWorker>,
     /// Where somebody watches.
     sampler: Option<Sampler>,
@@ -97,10 +123,11 @@ impl Node {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
         require_own_key(&store, &sealing, config)?;
-        let tokens = open_tokens(config, &clock, &entropy)?;
-        for (label, token) in &tokens {
-            refuse_mixed_environments(&store, label, token.environment())?;
+        let tokens = Arc::new(tokens::open(config, &store, &clock, &entropy)?);
+        for (label, pair) in tokens.iter() {
+            refuse_mixed_environments(&store, label, pair.environment())?;
         }
+        let watch = start_watch(config, &store, &tokens, &clock)?;
         let witnesses = start_witnesses(config, &store, &tokens, &clock, entropy.as_ref())?;
         let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
         let rules = config.rules.clone();
@@ -139,6 +166,7 @@ impl Node {
         Ok(Self {
             lanes,
             pool,
+            watch,
             exports,
             sampler,
             sample,
@@ -188,6 +216,9 @@ impl Node {
         if let Some(sampler) = &self.sampler {
             sampler.stop();
         }
+        if let Some(watch) = &self.watch {
+            watch.stop();
+        }
         self.checker.stop();
         self.witnesses.stop();
         match self.door.store.settle() {
@@ -226,30 +257,8 @@ fn door_settings(config: &Config) -> DoorSettings {
         spans: config.telemetry.otlp.is_some(),
         management: config.api.management,
         rules: config.rules.clone(),
+        ready_when: config.ready_when,
     }
-}
-
-/// By label, as the ledger knows them.
-fn open_tokens(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<BTreeMap<String, Token>, NodeError> {
-    let mut tokens = BTreeMap::new();
-    for section in &config.tokens {
-        let opened = Pkcs11Token::open(section.clone(), Arc::clone(entropy), Arc::clone(clock));
-        let opened = opened.map_err(|source| NodeError::Token {
-            name: section.name.clone(),
-            source,
-        })?;
-        let csp: Arc<dyn Csp> = Arc::new(opened);
-        let label = csp.token().to_owned();
-        let token = Token::start(csp, section.environment, section.sessions_max)?;
-        if tokens.insert(label.clone(), token).is_some() {
-            return Err(NodeError::TokenTwice(label));
-        }
-    }
-    Ok(tokens)
 }
 
 /// Whoever turns a TEST token into a LIVE one by a word in the configuration is told before anything is
@@ -270,51 +279,52 @@ pub(super) fn refuse_mixed_environments(
     }
 }
 
-/// Before anything is signed: the ledger may be older than what was told.
+/// Before anything is signed: the ledger may be older than what was told. Of a token and its standby the
+/// active one is asked, and again after each switch.
 fn start_witnesses(
     config: &Config,
     store: &Store,
-    tokens: &BTreeMap<String, Token>,
+    tokens: &Arc<TokenPairs>,
     clock: &Arc<dyn Clock>,
     entropy: &dyn Entropy,
 ) -> Result<Witnesses, WitnessError> {
-    let tokens = tokens
+    let asked = tokens
         .iter()
-        .map(|(label, token)| {
-            (
-                label.clone(),
-                (Arc::clone(token.csp()), token.environment()),
-            )
+        .map(|(label, pair)| {
+            let active: Arc<dyn Csp> = Arc::new(ActiveCsp::new(label, tokens, store));
+            (label.clone(), (active, pair.environment()))
         })
         .collect();
-    Witnesses::start(store, &tokens, &config.witness, clock, entropy)
+    Witnesses::start(store, &asked, &config.witness, clock, entropy)
 }
 
-/// The pool for TEST is filled in the first TEST token, unless a foreign CA makes the certificates. LIVE
-/// has no CA of ours (design decision 11).
+/// The pool for TEST is filled in the first TEST token that is there, unless a foreign CA makes the
+/// certificates. LIVE has no CA of ours (design decision 11).
 fn start_pool(
     config: &Config,
     store: &Store,
-    tokens: &BTreeMap<String, Token>,
+    tokens: &Arc<TokenPairs>,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Arc<DevicePool>, NodeError> {
     let of = |environment| {
         let fitting = tokens.iter();
-        fitting.filter(move |(_, token)| token.environment() == environment)
+        fitting.filter(move |(_, pair)| pair.environment() == environment)
     };
-    let first_test = match config.device_source {
-        DeviceSource::TestCa => of(Environment::Test).next(),
-        DeviceSource::Foreign => None,
+    let is_ours = match config.device_source {
+        DeviceSource::TestCa => of(Environment::Test).next().is_some(),
+        DeviceSource::Foreign => false,
     };
-    let source = match first_test {
-        Some((_, token)) => Some(TestSource {
-            ca: open_ca(store, token.csp(), clock, entropy)?,
-            curve: config.curve,
-            target: config.pool_target,
-        }),
-        None => None,
-    };
+    let source = is_ours.then(|| TestSource {
+        ca: CaSource::new(
+            store.clone(),
+            Arc::clone(tokens),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+        ),
+        curve: config.curve,
+        target: config.pool_target,
+    });
     let mut foreign = Vec::new();
     for environment in [Environment::Test, Environment::Live] {
         let is_ours = environment == Environment::Test && source.is_some();
@@ -331,22 +341,22 @@ fn start_pool(
     })?))
 }
 
-/// The test CA of this ledger and token, made where there is none. Two nodes that make one at the same
-/// time get two, which is fine: a chain is found by the hash of its issuer.
-fn open_ca(
+/// Where tokens have standbys.
+fn start_watch(
+    config: &Config,
     store: &Store,
-    csp: &Arc<dyn Csp>,
+    tokens: &Arc<TokenPairs>,
     clock: &Arc<dyn Clock>,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<TestCa, NodeError> {
-    let known = store.cas(Environment::Test)?;
-    if let Some(ca) = TestCa::open(known, csp, clock, entropy)? {
-        return Ok(ca);
+) -> Result<Option<TokenWatch>, NodeError> {
+    let switches = tokens::switch_after_s(config, tokens);
+    if switches.is_empty() {
+        return Ok(None);
     }
-    let new = NewCa::make(csp.as_ref(), entropy.as_ref(), clock.now())?;
-    for certificate in &new.certificates {
-        store.add_ca(certificate)?;
-    }
-    let known = store.cas(Environment::Test)?;
-    TestCa::open(known, csp, clock, entropy)?.ok_or(NodeError::Pki(PkiError::CaExpired))
+    let (tokens, clock) = (Arc::clone(tokens), Arc::clone(clock));
+    Ok(Some(TokenWatch::start(
+        store.clone(),
+        tokens,
+        clock,
+        &switches,
+    )?))
 }

@@ -6,12 +6,14 @@
 
 mod protection;
 mod raw;
+mod server;
 mod telemetry;
+mod tokens;
 
 use crate::csp::pkcs11::{TokenConfig, TokenConfigError};
 use crate::http::CallTrace;
 use crate::ledger::StoreConfig;
-use crate::signing::LaneSettings;
+use crate::signing::{LaneSettings, TokensNeeded};
 use crate::sma;
 use crate::terms::{Curve, Environment, LogFormat};
 use crate::witness::WitnessSettings;
@@ -31,6 +33,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// HTTP worker threads; `None` for one per core.
     pub workers: Option<usize>,
+    /// Tokens that have to be there for the server to start.
+    pub start_when: TokensNeeded,
+    /// Active tokens that have to sign for the server to call itself ready.
+    pub ready_when: TokensNeeded,
     /// Where the ledger is.
     pub store: StoreConfig,
     /// What remembers outside of the ledger how far it was.

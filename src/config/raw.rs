@@ -1,20 +1,18 @@
 //! The file as it is written.
 
 use super::protection::RawProtection;
+use super::server::RawServer;
 use super::telemetry::RawTelemetry;
-use super::{
-    ApiConfig, Config, ConfigError, DeviceSource, ExportConfig, LogConfig,
-    UNCERTIFIED_LIVE_SENTENCE, device_curve,
-};
-use crate::csp::pkcs11::{RawToken, TokenConfig};
+use super::tokens::{check_live, check_tokens};
+use super::{ApiConfig, Config, ConfigError, DeviceSource, ExportConfig, LogConfig, device_curve};
+use crate::csp::pkcs11::RawToken;
 use crate::http::CallTrace;
 use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
-use crate::terms::{Curve, Environment, LogFormat};
+use crate::terms::{Curve, LogFormat};
 use crate::witness::WitnessSettings;
 use serde::Deserialize;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
@@ -45,13 +43,6 @@ pub(super) struct RawConfig {
     log: RawLog,
     #[serde(default)]
     telemetry: RawTelemetry,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawServer {
-    listen: Option<String>,
-    workers: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,19 +121,15 @@ const STANDSTILL_MARGIN_MS: u64 = 2000;
 
 impl RawConfig {
     pub(super) fn check(self, folder: &Path) -> Result<Config, ConfigError> {
-        let listen = self.server.listen.as_deref().unwrap_or("127.0.0.1:8080");
-        let listen = listen.parse().map_err(|_| {
-            value(
-                "server.listen",
-                "must be ADDRESS:PORT, such as 127.0.0.1:8080",
-            )
-        })?;
+        let server = self.server.check()?;
         let tokens = check_tokens(self.tokens, folder)?;
         check_live(&tokens, self.danger_uncertified_live.as_deref())?;
         let lanes = self.lanes.check(self.ledger.lock_timeout_ms()?)?;
         Ok(Config {
-            listen,
-            workers: at_least_one("server.workers", self.server.workers)?,
+            listen: server.listen,
+            workers: server.workers,
+            start_when: server.start_when,
+            ready_when: server.ready_when,
             witness: self.ledger.witness(folder),
             check_messages_per_s: self.ledger.check_messages_per_s.unwrap_or(200),
             store: self.ledger.check(folder, &lanes)?,
@@ -157,46 +144,9 @@ impl RawConfig {
             export: self.export.check()?,
             protection: self.protection.check()?,
             log: self.log.check()?,
-            telemetry: self.telemetry.check(listen)?,
+            telemetry: self.telemetry.check(server.listen)?,
         })
     }
-}
-
-fn check_tokens(raw: Vec<RawToken>, folder: &Path) -> Result<Vec<TokenConfig>, ConfigError> {
-    let mut names = BTreeSet::new();
-    let mut tokens = Vec::with_capacity(raw.len());
-    for token in raw {
-        let token = token.check(folder).map_err(ConfigError::Token)?;
-        if !names.insert(token.name.clone()) {
-            return Err(value(
-                "token.name",
-                "must differ between [[token]] sections",
-            ));
-        }
-        tokens.push(token);
-    }
-    if tokens.is_empty() {
-        return Err(value(
-            "token",
-            "is missing: add a [[token]] section, see hsm-config/",
-        ));
-    }
-    Ok(tokens)
-}
-
-/// LIVE is for people who know what it means without a certificate (design decision 11).
-fn check_live(tokens: &[TokenConfig], sentence: Option<&str>) -> Result<(), ConfigError> {
-    let live = tokens
-        .iter()
-        .any(|token| token.environment == Environment::Live);
-    if !live || sentence == Some(UNCERTIFIED_LIVE_SENTENCE) {
-        return Ok(());
-    }
-    let problem = format!("must be {UNCERTIFIED_LIVE_SENTENCE:?} to use a LIVE token");
-    Err(ConfigError::Value {
-        key: "danger_uncertified_live",
-        problem,
-    })
 }
 
 impl RawLedger {
@@ -399,7 +349,10 @@ impl RawLog {
     }
 }
 
-fn at_least_one(key: &'static str, wanted: Option<usize>) -> Result<Option<usize>, ConfigError> {
+pub(super) fn at_least_one(
+    key: &'static str,
+    wanted: Option<usize>,
+) -> Result<Option<usize>, ConfigError> {
     if wanted == Some(0) {
         Err(value(key, "must be at least 1"))
     } else {

@@ -59,6 +59,14 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
             "server.listen must be ADDRESS:PORT",
         ),
         ("[server]\nworkers = 0", "server.workers must be at least 1"),
+        (
+            "[server]\nstart_when = \"none\"",
+            "server.start_when must be",
+        ),
+        (
+            "[server]\nready_when = \"all\"",
+            "server.ready_when must be",
+        ),
         ("[pki]\ncurve = \"secp192r1\"", "pki.curve must be"),
         ("[pki]\nsource = \"bsi\"", "pki.source must be"),
         ("[api]\nlog_format = \"v1\"", "api.log_format must be"),
@@ -189,6 +197,8 @@ const NOT_DEFAULTS: &[&str] = &[
     "slot",
     "pin_env",
     "client_address_header",
+    "standby_of",
+    "switch_after_s",
     "description_prefix",
     "metrics_listen",
     "otlp_endpoint",
@@ -229,8 +239,15 @@ fn the_values_in_the_comments_of_the_example_are_the_defaults() {
         format!("{:#?}", config.unwrap()).replace(folder.path().to_str().unwrap(), "")
     };
     assert_eq!(told(&uncommented(NOT_DEFAULTS)), told(EXAMPLE));
-    let postgres = uncommented(&["workers", "serial", "slot", "pin_env"])
-        .replace("\nsqlite = ", "\n#sqlite = ");
+    let but = [
+        "workers",
+        "serial",
+        "slot",
+        "pin_env",
+        "standby_of",
+        "switch_after_s",
+    ];
+    let postgres = uncommented(&but).replace("\nsqlite = ", "\n#sqlite = ");
     let StoreConfig::Postgres {
         connections_max,
         lock_timeout_ms,
@@ -290,5 +307,52 @@ fn the_example_names_every_key_there_is() {
         for key in known_keys(&name) {
             assert!(shown.contains(&key), "the example has no {name}.{key}");
         }
+    }
+}
+
+#[test]
+fn a_standby_is_another_token_of_the_same_environment_and_there_is_one() {
+    let (_, token) = MINIMAL.split_once("[[token]]").unwrap();
+    let standby = |change: &dyn Fn(&str) -> String| {
+        let text = change(&format!(
+            "[[token]]{token}\nstandby_of = \"main\"\nswitch_after_s = 30\n"
+        ));
+        format!("{MINIMAL}\n{text}")
+    };
+    let name =
+        |text: &str, name: &str| text.replace("name = \"main\"", &format!("name = {name:?}"));
+    let other = |text: &str| name(text, "second").replace("label = \"", "label = \"other-");
+    let config = read(&standby(&|text| other(text))).unwrap();
+    assert_eq!(config.tokens[1].standby_of.as_deref(), Some("main"));
+    assert_eq!(config.tokens[1].switch_after_s, 30);
+    for (text, says) in [
+        (
+            standby(&|text| other(text).replace("_of = \"main\"", "_of = \"nobody\"")),
+            "must be the name of another",
+        ),
+        (
+            standby(&|text| other(text).replace("_of = \"main\"", "_of = \"second\"")),
+            "no standby itself",
+        ),
+        (
+            standby(&|text| name(text, "second")),
+            "leads to the very same token",
+        ),
+        (
+            standby(&|text| {
+                let third = other(text)
+                    .replace("second", "third")
+                    .replace("other-", "third-");
+                format!("{}{third}", other(text))
+            }),
+            "only once",
+        ),
+        (
+            format!("{MINIMAL}\n[[token]]{}\nswitch_after_s = 1\n", other(token)),
+            "switch_after_s is for",
+        ),
+    ] {
+        let said = complaint(&text);
+        assert!(said.contains(says), "{text} was told {said:?}");
     }
 }

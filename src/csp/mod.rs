@@ -173,7 +173,7 @@ pub trait Csp: Send + Sync {
     /// Signs with the canary key, a key that is never a TSS's. `Ok` means: this token signs.
     fn check_health(&self) -> Result<(), CspError>;
 
-    /// Counts up whenever the module was initialised anew.
+    /// Counts up whenever login, sessions and handles were made anew; 0 before the first time.
     fn generation(&self) -> u64;
 
     /// How the token is as far as that is known; asks it nothing and does not block.

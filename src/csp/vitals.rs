@@ -5,7 +5,7 @@
 pub struct TokenVitals {
     /// Its condition, as its last call found it.
     pub state: TokenState,
-    /// Counts up whenever the module was initialised anew.
+    /// Counts up whenever login, sessions and handles were made anew; 0 before the first time.
     pub generation: u64,
     /// Sessions that sign or list keys now.
     pub sessions_in_use: usize,

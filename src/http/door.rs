@@ -8,7 +8,7 @@ use super::throttle::WrongLogins;
 use super::tokens::Tokens;
 use crate::export::Pace;
 use crate::ledger::{LedgerError, SealingKey, Store, TssRow};
-use crate::signing::Submit;
+use crate::signing::{Submit, TokensNeeded};
 use crate::sma::{self, Caller, Command, Outcome};
 use crate::terms::{Clock, Entropy, LogFormat, TssId};
 use crate::witness::{CheckStatus, Status};
@@ -44,6 +44,8 @@ pub struct DoorSettings {
     pub spans: bool,
     /// Whether organisations and API keys can be managed through HTTP.
     pub management: bool,
+    /// Active tokens that have to sign for the node to be ready.
+    pub ready_when: TokensNeeded,
     /// Limits of a TSS, which its answers name.
     pub rules: sma::Settings,
 }

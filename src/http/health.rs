@@ -1,6 +1,8 @@
 //! Whether this node lives, and whether it can sign.
 
 use super::door::{Desk, Door};
+use crate::csp::TokenState;
+use crate::signing::{Role, TokensNeeded};
 use crate::terms::Clock;
 use crate::witness::{CheckStatus, Status};
 use actix_web::rt::task::spawn_blocking;
@@ -16,7 +18,7 @@ use tokio::time::timeout;
 const FRESH_MS: u64 = 1000;
 
 /// Whatever takes longer to answer than this, in milliseconds, counts as not working.
-const LOOK_MS_MAX: u64 = 5000;
+const LOOK_MS_MAX: u64 = 2000;
 
 /// The latest looks at the ledger and at each token, apart from each other: one that hangs says nothing
 /// about the others.
@@ -26,7 +28,7 @@ pub(super) struct Health(Mutex<Looks>);
 #[derive(Default)]
 struct Looks {
     ledger: Look,
-    /// By label.
+    /// By name of the section.
     tokens: BTreeMap<String, Look>,
 }
 
@@ -99,17 +101,53 @@ impl Look {
     }
 }
 
+/// What is known of a token without asking it.
+struct Known {
+    name: String,
+    label: String,
+    role: Role,
+    state: TokenState,
+    generation: u64,
+}
+
 struct Report {
     ledger: bool,
     witnesses: Status,
     check: CheckStatus,
-    tokens: Vec<(String, bool)>,
+    /// Each with whether it signs.
+    tokens: Vec<(Known, bool)>,
 }
 
 impl Report {
-    fn is_ready(&self) -> bool {
-        let signs = self.tokens.iter().any(|(_, signs)| *signs);
-        self.ledger && self.witnesses.is_compared && signs
+    /// A standby signs for nobody as long as it is one.
+    fn is_ready(&self, needed: TokensNeeded) -> bool {
+        let active = self
+            .tokens
+            .iter()
+            .filter(|(known, _)| known.role == Role::Active);
+        let mut sign = active.map(|(_, signs)| *signs);
+        self.ledger
+            && self.witnesses.is_compared
+            && match needed {
+                TokensNeeded::None => true,
+                TokensNeeded::Any => sign.any(|signs| signs),
+                TokensNeeded::Every => sign.all(|signs| signs),
+            }
+    }
+}
+
+impl Known {
+    fn to_json(&self, signs: bool) -> Value {
+        json!({
+            "signs": signs,
+            "state": self.state.as_str(),
+            "role": match self.role {
+                Role::Active => "active",
+                Role::Standby => "standby",
+            },
+            "label": self.label,
+            "generation": self.generation,
+        })
     }
 }
 
@@ -119,8 +157,13 @@ impl Health {
         // All looks are under way, so waiting for one after the other takes as long as the slowest.
         let ledger = ledger.works(door.clock.monotonic_ms()).await;
         let mut answers = Vec::with_capacity(tokens.len());
-        for (label, begun) in tokens {
-            answers.push((label, begun.works(door.clock.monotonic_ms()).await));
+        for (known, begun) in tokens {
+            // One that is known to be gone is not waited for.
+            let signs = match begun {
+                Some(begun) => begun.works(door.clock.monotonic_ms()).await,
+                None => false,
+            };
+            answers.push((known, signs));
         }
         Report {
             ledger,
@@ -130,7 +173,7 @@ impl Health {
         }
     }
 
-    fn begin(&self, door: &Door) -> (Begun, Vec<(String, Begun)>) {
+    fn begin(&self, door: &Door) -> (Begun, Vec<(Known, Option<Begun>)>) {
         // Nobody waits for anything under this lock.
         let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let store = door.store.clone();
@@ -142,10 +185,22 @@ impl Health {
             health.is_ok()
         });
         let tokens = door.lanes.token_health().into_iter();
-        let tokens = tokens.map(|(label, signs)| {
-            let look = looks.tokens.entry(label.clone()).or_default();
-            let begun = look.begin(&door.clock, signs);
-            (label, begun)
+        let tokens = tokens.map(|status| {
+            let begun = match status.state {
+                TokenState::Ready | TokenState::Paused => {
+                    let look = looks.tokens.entry(status.name.clone()).or_default();
+                    Some(look.begin(&door.clock, status.signs))
+                }
+                TokenState::Gone | TokenState::PinRefused => None,
+            };
+            let known = Known {
+                name: status.name,
+                label: status.label,
+                role: status.role,
+                state: status.state,
+                generation: status.generation,
+            };
+            (known, begun)
         });
         (ledger, tokens.collect())
     }
@@ -163,15 +218,16 @@ pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: the ledger answers, was compared with its witnesses, and at least one token signs.
-/// The state of each token is in the body, and how many TSSs wait for a person's decision.
+/// `GET /health/ready`: the ledger answers, was compared with its witnesses, and as many active tokens sign
+/// as the settings want. The state of each token is in the body, and how many TSSs wait for a person's
+/// decision.
 pub(super) async fn ready(desk: web::Data<Desk>) -> HttpResponse {
     let report = desk.health.report(&desk.door).await;
-    let ready = report.is_ready();
+    let ready = report.is_ready(desk.door.settings.ready_when);
     let tokens: Map<String, Value> = report
         .tokens
         .into_iter()
-        .map(|(label, signs)| (label, json!(if signs { "signs" } else { "does not sign" })))
+        .map(|(known, signs)| (known.name.clone(), known.to_json(signs)))
         .collect();
     let body = json!({
         "status": if ready { "ready" } else { "not ready" },

@@ -4,11 +4,13 @@ use super::connection::EitherConnection;
 use super::lane::{Batch, TssBatch};
 use super::records::{ClientRecord, MessageRecord, StepRecord, TransactionRecord, TssRecord};
 use super::tables::{client, device, log_message, transaction_step, tss, tss_transaction};
+use super::token_pairs;
 use super::values::signed;
 use crate::sma::Tss;
 use crate::terms::Revision;
 use diesel::prelude::*;
 use diesel::result::Error as QueryError;
+use std::collections::BTreeSet;
 
 /// Rows in one INSERT; far below the limits of bound values of both databases.
 const ROWS_MAX: usize = 250;
@@ -30,7 +32,25 @@ pub(super) fn write(connection: &mut EitherConnection, batch: &Batch) -> Result<
         write_clients(connection, entry)?;
         rows.collect(connection, entry)?;
     }
-    rows.insert(connection)
+    rows.insert(connection)?;
+    check_active(connection, batch)
+}
+
+/// The fence between two tokens with the same keys. Last, because on PostgreSQL a switch waits from here
+/// until the COMMIT.
+fn check_active(connection: &mut EitherConnection, batch: &Batch) -> Result<(), WriteError> {
+    let by_label = |entry: &TssBatch| {
+        let active = entry.active.as_ref()?;
+        Some((active.label.clone(), signed(active.epoch)))
+    };
+    // In the order of the labels, so that two lanes do not wait for each other.
+    let epochs: BTreeSet<_> = batch.entries.iter().filter_map(by_label).collect();
+    for (label, epoch) in epochs {
+        if token_pairs::hold_epoch(connection, &label)? != Some(epoch) {
+            return Err(WriteError::Mismatch("another token is active by now"));
+        }
+    }
+    Ok(())
 }
 
 /// The TSS row, guarded by the counter that the batch was decided on.

@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 ///   there, and only a look can tell;
 /// - a batch whose expected counters do not match what is stored is rolled back (`RolledBack`), and a
 ///   message `(TSS, signature counter)` that exists is never replaced, not even by equal bytes;
+/// - a batch is rolled back whose `active` is not the active token any more: who thinks that the old one
+///   still is, as a node that was frozen does, cannot commit;
 /// - a device that is withheld when its row is reserved, or that was set aside, is loaded for no new TSS.
 pub trait LaneLedger: Send {
     /// Locks these TSSs and loads what the needs name. A TSS that does not exist is loaded as a slice
@@ -105,6 +107,19 @@ pub struct LoadedTss {
     pub token: Option<String>,
     /// A witness knows more of it than the ledger: it signs nothing until a person decides.
     pub is_held: bool,
+    /// Which of that token and its standby signs, where it has one.
+    pub active: Option<ActiveToken>,
+}
+
+/// Which of two tokens with the same keys signs. One row of the ledger, so that all nodes see the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveToken {
+    /// Label under which the ledger knows their keys.
+    pub label: String,
+    /// Name of the section of the one that signs.
+    pub section: String,
+    /// Counts the switches.
+    pub epoch: u64,
 }
 
 /// Everything that one commit writes.
@@ -124,6 +139,8 @@ pub struct TssBatch {
     pub expected_counter: Option<SignatureCounter>,
     /// State after the batch; `slice.changed` names what to write.
     pub slice: Slice,
+    /// Which token signed, where it has a standby. Must be the active one when this is committed.
+    pub active: Option<ActiveToken>,
     /// New messages, in counter order. Their counters follow `expected_counter` without gap.
     pub messages: Vec<SignedMessage>,
 }

@@ -2,7 +2,8 @@
 
 use super::connection::{Database, EitherConnection, unavailable};
 use super::records::{ClientRecord, DeviceRecord, StepRecord, TransactionRecord, TssRecord};
-use super::tables::{client, device, transaction_step, tss, tss_transaction};
+use super::tables::{client, device, token_pair, transaction_step, tss, tss_transaction};
+use super::token_pairs::{self, PairRecord};
 use super::values::{parse, signed, unsigned};
 use super::{LedgerError, LoadedTss, WithheldDevices, postgres};
 use crate::sma::{Needs, Slice, TransactionRef};
@@ -52,27 +53,31 @@ fn tss_with_keys(connection: &mut EitherConnection, needs: &AllNeeds) -> Result<
             key: None,
             token: None,
             is_held: false,
+            active: None,
         };
         (*id, loaded)
     };
     let mut loaded: AllLoaded = needs.keys().map(empty).collect();
     let ids: Vec<_> = needs.keys().map(ToString::to_string).collect();
-    let rows: Vec<(TssRecord, DeviceRecord, Option<String>)> = tss::table
+    let rows: Vec<(TssRecord, DeviceRecord, Option<String>, Option<PairRecord>)> = tss::table
         .inner_join(device::table.on(device::serial_number.eq(tss::device_serial)))
+        .left_join(token_pair::table.on(token_pair::label.eq(device::token)))
         .filter(tss::id.eq_any(ids))
         .select((
             TssRecord::as_select(),
             DeviceRecord::as_select(),
             tss::hold_reason,
+            Option::<PairRecord>::as_select(),
         ))
         .load(connection)
         .map_err(unavailable(ACTION))?;
-    for (record, device, hold_reason) in rows {
+    for (record, device, hold_reason, pair) in rows {
         let tss = record.to_tss(&device)?;
         if let Some(place) = loaded.get_mut(&tss.id) {
             place.is_held = hold_reason.is_some();
             place.key = Some(device.to_key()?);
             place.token = Some(device.token);
+            place.active = pair.map(PairRecord::into_active).transpose()?;
             place.slice.tss = Some(tss);
         }
     }
@@ -101,10 +106,13 @@ fn give_devices(
             continue;
         }
         let free = free_devices(connection, environment, choice, new.len())?;
+        let labels = free.iter().map(|device| device.token.clone()).collect();
+        let pairs = token_pairs::of(connection, labels)?;
         for (id, record) in new.iter().zip(free) {
             if let Some(place) = loaded.get_mut(id) {
                 place.key = Some(record.to_key()?);
                 place.slice.free_device = Some(record.to_device()?);
+                place.active = pairs.get(&record.token).cloned();
                 place.token = Some(record.token);
             }
         }

@@ -32,14 +32,16 @@ mod store;
 mod survey;
 mod tables;
 mod throw_away;
+mod token_labels;
+mod token_pairs;
 mod values;
 mod vitals;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use clearance::Clearance;
 pub use lane::{
-    Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
-    WithheldDevices,
+    ActiveToken, Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage,
+    TssBatch, WithheldDevices,
 };
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
@@ -56,6 +58,7 @@ pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
 pub use survey::{Hold, HoldScope, Standing, Survey};
 pub use throw_away::ThrowAway;
+pub use token_pairs::Switched;
 pub use vitals::{ConnectionUse, FirstExpiry, FreeDevices, LedgerVitals, TssCount};
 
 /// Why the ledger did not do it.

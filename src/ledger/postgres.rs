@@ -201,6 +201,26 @@ pub(super) fn lock_free_absent(
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
+/// Until the end of the transaction nobody switches between this token and its standby. Commits share the
+/// right; a switch waits in line for those before it, and those after it wait for the switch. (Row locks that
+/// are shared would let commits overtake a switch for ever.)
+pub(super) fn hold_pair(connection: &mut PgConnection, label: &str) -> QueryResult<()> {
+    diesel::sql_query(
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended('token_pair:' || $1, 0))",
+    )
+    .bind::<Text, _>(label)
+    .execute(connection)
+    .map(drop)
+}
+
+/// Waits for the commits of all nodes that hold it, and keeps others out.
+pub(super) fn take_pair(connection: &mut PgConnection, label: &str) -> QueryResult<()> {
+    diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended('token_pair:' || $1, 0))")
+        .bind::<Text, _>(label)
+        .execute(connection)
+        .map(drop)
+}
+
 /// Serial numbers of free devices that no other lane is about to take, without those in `withheld`.
 pub(super) fn reserve_devices(
     connection: &mut PgConnection,

@@ -93,11 +93,12 @@ impl Store {
         Self::with(manager, ledger_id, lock)
     }
 
-    /// Opens only to look, which is possible while a server runs; changes nothing.
+    /// Opens the ledger beside a server that may be running, without the process lock and without bringing
+    /// its tables up to date: only to look, and to write what needs no lane.
     ///
     /// # Errors
     /// [`LedgerError::Unsafe`] when there is no ledger, or one of another version.
-    pub fn open_to_look(config: &StoreConfig) -> Result<Self, LedgerError> {
+    pub fn open_beside(config: &StoreConfig) -> Result<Self, LedgerError> {
         if let StoreConfig::Sqlite { path } = config
             && !path.is_file()
         {
@@ -129,11 +130,12 @@ impl Store {
         lock: Option<ProcessLock>,
     ) -> Result<Self, LedgerError> {
         let pool = manager.clone().pool()?;
+        let is_sqlite = matches!(manager.0, StoreConfig::Sqlite { .. });
         let inner = Inner {
             manager,
             pool,
             ledger_id,
-            turns: lock.as_ref().map(|_| Arc::default()),
+            turns: is_sqlite.then(Arc::default),
             withheld: WithheldDevices::default(),
             clearance: Clearance::default(),
             released: Released::default(),

@@ -111,6 +111,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    token_pair (label) {
+        label -> Text,
+        active -> Text,
+        epoch -> BigInt,
+        time_switch -> BigInt,
+    }
+}
+
+diesel::table! {
     tss (id) {
         id -> Text,
         organization_id -> Text,
@@ -260,6 +269,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     device,
     device_request,
     export,
+    token_pair,
     transaction_step,
     tss,
     tss_transaction,

@@ -74,6 +74,11 @@ impl TestCa {
         Ok(best)
     }
 
+    /// Whether its own certificate ends too soon to issue another one.
+    pub fn ends_soon(&self) -> bool {
+        self.not_after.unix_seconds() - self.clock.now().unix_seconds() < LIFE_LEFT_S_MIN
+    }
+
     /// Label of the token that holds its key, and the keys of what it issues.
     pub fn token(&self) -> &str {
         self.csp.token()
@@ -87,7 +92,7 @@ impl TestCa {
     pub fn prepare(&self, curve: Curve) -> Result<PreparedDevice, PkiError> {
         let now = self.clock.now();
         let period = Period::of_years(now, TSS_YEARS, Some(self.not_after));
-        if self.not_after.unix_seconds() - now.unix_seconds() < LIFE_LEFT_S_MIN {
+        if self.ends_soon() {
             return Err(PkiError::CaExpired);
         }
         let (csp, entropy) = (self.csp.as_ref(), self.entropy.as_ref());

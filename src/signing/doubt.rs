@@ -3,7 +3,7 @@
 use super::SigningError;
 use super::job::Job;
 use super::lane::refuse_those;
-use super::tokens::Token;
+use super::pairs::{TokenPairs, standing};
 use crate::ledger::{Clearance, LoadedTss};
 use crate::sma::Command;
 use crate::terms::TssId;
@@ -25,7 +25,7 @@ const NOT_COMPARED: SigningError = SigningError::Unavailable {
 pub(super) fn refuse_doubtful(
     jobs: Vec<Job>,
     loaded: &BTreeMap<TssId, LoadedTss>,
-    tokens: &BTreeMap<String, Token>,
+    tokens: &TokenPairs,
     clearance: &Clearance,
 ) -> Vec<Job> {
     let is_held = |job: &Job| {
@@ -51,12 +51,17 @@ pub(super) fn refuse_doubtful(
         !decided && loaded.get(&job.tss).is_some_and(|state| state.is_held)
     };
     let is_uncompared = |job: &Job| {
-        let token = loaded.get(&job.tss).and_then(|state| state.token.as_ref());
-        let found = token.and_then(|label| Some((label, tokens.get(label)?)));
+        let found = loaded.get(&job.tss).and_then(|state| {
+            let label = state.token.as_ref()?;
+            let active = state.active.as_ref();
+            let member = tokens
+                .get(label)?
+                .active(active.map(|one| one.section.as_str()))?;
+            let generation = member.token.csp().generation();
+            Some((label, standing(active, generation)))
+        });
         // Where there is no token nothing is signed anyway.
-        found.is_some_and(|(label, token)| {
-            !clearance.is_token_cleared(label, token.csp().generation())
-        })
+        found.is_some_and(|(label, standing)| !clearance.is_token_cleared(label, standing))
     };
     let jobs = refuse_those(jobs, &HELD, is_held);
     refuse_those(jobs, &NOT_COMPARED, is_uncompared)

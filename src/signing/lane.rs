@@ -7,10 +7,11 @@ use super::lanes::LaneSettings;
 use super::locked_out::LockedOut;
 use super::measured::Measured;
 use super::meter::LaneMeter;
+use super::pairs::TokenPairs;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
-use super::tokens::{Deadline, Token};
+use super::tokens::Deadline;
 use crate::ledger::{
     Batch, Clearance, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices,
 };
@@ -22,7 +23,7 @@ use std::sync::Arc;
 /// A lane owns its ledger connection and everything it must not forget between batches.
 pub(super) struct Lane {
     pub(super) ledger: Box<dyn LaneLedger>,
-    pub(super) tokens: Arc<BTreeMap<String, Token>>,
+    pub(super) tokens: Arc<TokenPairs>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rules: Arc<sma::Settings>,
     pub(super) settings: LaneSettings,
@@ -52,7 +53,7 @@ pub(super) struct Lane {
 impl Lane {
     pub fn new(
         ledger: Box<dyn LaneLedger>,
-        tokens: Arc<BTreeMap<String, Token>>,
+        tokens: Arc<TokenPairs>,
         clock: Arc<dyn Clock>,
         rules: Arc<sma::Settings>,
         settings: LaneSettings,
@@ -157,7 +158,9 @@ impl Lane {
         self.stopped.extend(sorted.broken);
         let bad = sorted.bad_devices.iter().map(|bad| bad.device);
         bad.for_each(|device| self.withheld.withhold(device));
-        self.bad_devices.extend(sorted.bad_devices);
+        let for_good = |bad: &BadDevice| !bad.on_standby;
+        self.bad_devices
+            .extend(sorted.bad_devices.into_iter().filter(for_good));
         let (batch, told, clock_told) = gather(sorted.kept);
         if batch.entries.is_empty() {
             drop(held);

@@ -5,12 +5,12 @@ use super::job::{AnswerOnce, Job};
 use super::lane::{Lane, refuse_all, unavailable};
 use super::meter::{LaneMeter, LaneReading, TokenReading};
 use super::new_tss::{place_of, token_for_new};
-use super::tokens::Token;
-use super::{Reply, SigningError, Signs, Submit, lock};
+use super::pairs::{TokenPair, TokenPairs};
+use super::{Reply, SigningError, Submit, TokenStatus, lock};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
-use crate::terms::{Clock, TssId, chain};
-use std::collections::{BTreeMap, HashMap};
+use crate::terms::{Clock, TssId};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -55,7 +55,7 @@ const TOKENS_KNOWN_MAX: usize = 100_000;
 /// Every lane of this process.
 pub struct Lanes {
     lanes: Vec<LaneHandle>,
-    tokens: Arc<BTreeMap<String, Token>>,
+    tokens: Arc<TokenPairs>,
     token_of: Arc<RwLock<HashMap<TssId, String>>>,
     router: Entrance,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -72,12 +72,11 @@ impl Lanes {
     /// Starts all lanes. Each takes its own ledger connection.
     pub fn start(
         store: &Store,
-        tokens: BTreeMap<String, Token>,
+        tokens: Arc<TokenPairs>,
         clock: &Arc<dyn Clock>,
         rules: sma::Settings,
         settings: LaneSettings,
     ) -> Result<Self, LedgerError> {
-        let tokens = Arc::new(tokens);
         let rules = Arc::new(rules);
         let mut lanes = Vec::new();
         let mut threads = Vec::new();
@@ -129,12 +128,7 @@ impl Lanes {
     /// Each token at this moment. Asks none of them anything.
     pub fn token_readings(&self) -> impl Iterator<Item = TokenReading<'_>> {
         let tokens = self.tokens.iter();
-        tokens.map(|(label, token)| TokenReading {
-            label,
-            waiting: token.waiting(),
-            vitals: token.csp().vitals(),
-            meter: token.meter(),
-        })
+        tokens.flat_map(|(label, pair)| pair.readings(label))
     }
 
     /// Takes no more commands, works off those that wait, and returns when all are answered.
@@ -178,19 +172,9 @@ impl Submit for Lanes {
         }
     }
 
-    fn token_health(&self) -> Vec<(String, Signs)> {
-        let question = |(label, token): (&String, &Token)| {
-            let (name, csp) = (label.clone(), Arc::clone(token.csp()));
-            let signs: Signs = Box::new(move || {
-                let health = csp.check_health();
-                if let Err(error) = &health {
-                    tracing::error!(token = %name, error = %chain(error), "token {name} does not sign");
-                }
-                health.is_ok()
-            });
-            (label.clone(), signs)
-        };
-        self.tokens.iter().map(question).collect()
+    fn token_health(&self) -> Vec<TokenStatus> {
+        let status = |(label, pair): (&String, &TokenPair)| pair.status(label);
+        self.tokens.iter().flat_map(status).collect()
     }
 }
 
@@ -198,7 +182,7 @@ impl Submit for Lanes {
 struct Router {
     store: Store,
     lanes: Vec<LaneHandle>,
-    tokens: Arc<BTreeMap<String, Token>>,
+    tokens: Arc<TokenPairs>,
     token_of: Arc<RwLock<HashMap<TssId, String>>>,
 }
 
@@ -257,11 +241,7 @@ impl Router {
 
 /// The lanes to start, each with the token it belongs to. Where only one lane may write, it belongs to
 /// all tokens, which the empty label says.
-fn lane_tokens(
-    store: &Store,
-    tokens: &BTreeMap<String, Token>,
-    settings: LaneSettings,
-) -> Vec<String> {
+fn lane_tokens(store: &Store, tokens: &TokenPairs, settings: LaneSettings) -> Vec<String> {
     if store.lanes_max() == Some(1) {
         return vec![String::new()];
     }

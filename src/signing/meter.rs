@@ -142,7 +142,7 @@ pub struct LaneReading<'a> {
 /// One token at this moment.
 #[derive(Debug)]
 pub struct TokenReading<'a> {
-    /// Its label.
+    /// Its label; of a standby, which may have the same one, the name of its section.
     pub label: &'a str,
     /// Signatures that wait for a signer.
     pub waiting: usize,

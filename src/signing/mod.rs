@@ -16,6 +16,7 @@ mod locked_out;
 mod measured;
 mod meter;
 mod new_tss;
+mod pairs;
 mod plan;
 mod recovery;
 mod signed;
@@ -23,10 +24,12 @@ mod tokens;
 
 pub use lanes::{LaneSettings, Lanes};
 pub use meter::{LaneMeter, LaneReading, TokenErrors, TokenMeter, TokenReading};
+pub use pairs::{Member, TokenPair, TokenPairs, preferred, standing};
 pub use tokens::Token;
 
+use crate::csp::TokenState;
 use crate::sma::{Caller, Command, Outcome, Rejection, SeError};
-use crate::terms::TssId;
+use crate::terms::{Environment, TssId};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Why a command did not succeed.
@@ -73,6 +76,45 @@ pub trait Submit: Send + Sync {
     /// out, and signs nothing twice.
     fn submit(&self, tss: TssId, caller: Caller, command: Command, reply: Reply);
 
-    /// Per token: its label, and how to ask it. Does not block; the caller asks, each token on its own.
-    fn token_health(&self) -> Vec<(String, Signs)>;
+    /// Per token: how it is, and how to ask it. Does not block; the caller asks, each token on its own.
+    fn token_health(&self) -> Vec<TokenStatus>;
+}
+
+/// What a token does for its TSSs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It signs.
+    Active,
+    /// It waits for a switch.
+    Standby,
+}
+
+/// How one token is, as far as is known without asking it.
+pub struct TokenStatus {
+    /// Name of its section.
+    pub name: String,
+    /// Label under which the ledger knows its keys.
+    pub label: String,
+    /// What its keys are for.
+    pub environment: Environment,
+    /// What it does.
+    pub role: Role,
+    /// Its state.
+    pub state: TokenState,
+    /// How often it was attached to.
+    pub generation: u64,
+    /// How to ask it.
+    pub signs: Signs,
+}
+
+/// How many of the active tokens have to be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokensNeeded {
+    /// None: what is to be done needs no signature.
+    None,
+    /// One of them.
+    #[default]
+    Any,
+    /// Each of them.
+    Every,
 }

@@ -6,7 +6,7 @@ use super::job::Job;
 use crate::asn1::{Content, assemble, file_name, to_be_signed};
 use crate::csp::KeyPair;
 use crate::ledger::lane::SignedKind;
-use crate::ledger::{LoadedTss, SignedMessage, TssBatch};
+use crate::ledger::{ActiveToken, LoadedTss, SignedMessage, TssBatch};
 use crate::sma::{self, Answer, Plan, Slice, StampedMessage, Step};
 use crate::terms::{ClockStep, Hash, SeTime, SignatureCounter, TssId};
 use openssl::hash::{MessageDigest, hash};
@@ -29,6 +29,7 @@ pub(super) struct PlannedTss {
     pub expected_counter: Option<SignatureCounter>,
     pub key: Option<KeyPair>,
     pub token: Option<String>,
+    pub active: Option<ActiveToken>,
     pub slice: Slice,
     pub messages: Vec<PlannedMessage>,
     pub jobs: Vec<DecidedJob>,
@@ -78,6 +79,7 @@ pub(super) fn plan(
         expected_counter: known.map(|tss| tss.device.signature_counter),
         key: loaded.key.clone(),
         token: loaded.token.clone(),
+        active: loaded.active.clone(),
         slice: loaded.slice.clone(),
         messages: Vec::new(),
         jobs: Vec::with_capacity(jobs.len()),
@@ -207,6 +209,7 @@ impl PlannedTss {
             tss: self.tss,
             expected_counter: self.expected_counter,
             slice: self.slice.clone(),
+            active: self.active.take(),
             messages,
         };
         Ok((entry, self.into_told()))

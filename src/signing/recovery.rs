@@ -6,6 +6,7 @@ use super::plan::Told;
 use crate::ledger::{Batch, CommitError, LedgerError, LoadedTss, TssBatch};
 use crate::sma::{Needs, Slice};
 use crate::terms::{ClockStep, TssId, chain};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -155,7 +156,7 @@ impl Lane {
         }
         let loaded = held.take_loaded();
         if work.stands_before(&loaded) {
-            let Err(error) = held.commit(&work.batch) else {
+            let Err(error) = held.commit(&work.batch_under(&loaded)) else {
                 return Ok(Standing::Kept);
             };
             tracing::warn!(error = %chain(&error), "a batch could not be committed again yet");
@@ -213,6 +214,25 @@ impl Unfinished {
             })
         };
         self.batch.entries.iter().map(part).collect()
+    }
+
+    /// The same bytes for the token that is active by now. Its keys are the same, so a signature made before
+    /// a switch is as good as one made after it; that nobody went on meanwhile is what was looked at.
+    fn batch_under(&self, loaded: &BTreeMap<TssId, LoadedTss>) -> Cow<'_, Batch> {
+        let now = |entry: &TssBatch| loaded.get(&entry.tss).and_then(|tss| tss.active.clone());
+        if self
+            .batch
+            .entries
+            .iter()
+            .all(|entry| now(entry) == entry.active)
+        {
+            return Cow::Borrowed(&self.batch);
+        }
+        let mut batch = self.batch.clone();
+        for entry in &mut batch.entries {
+            entry.active = now(entry);
+        }
+        Cow::Owned(batch)
     }
 
     /// Whether every TSS is as it was when the batch was decided. The signature counter alone would not

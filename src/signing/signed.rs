@@ -2,8 +2,9 @@
 
 use super::SigningError;
 use super::job::Job;
+use super::pairs::{Member, TokenPairs};
 use super::plan::PlannedTss;
-use super::tokens::{Deadline, Token};
+use super::tokens::Deadline;
 use crate::csp::{CspError, KeyPair};
 use crate::terms::{SerialNumber, TssId, chain};
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use std::collections::BTreeMap;
 pub(super) struct SignedTss {
     pub planned: PlannedTss,
     failure: Option<CspError>,
+    /// Signed by a standby that is active: what is missing or another there may be well in the main token.
+    on_standby: bool,
 }
 
 /// Where each signature belongs (TSS, message), and what to sign.
@@ -21,27 +24,36 @@ type Work = (Vec<(usize, usize)>, Vec<(KeyPair, Vec<u8>)>);
 /// the batch no more than the deadline.
 pub(super) fn sign_all(
     planned: Vec<PlannedTss>,
-    tokens: &BTreeMap<String, Token>,
+    tokens: &TokenPairs,
     deadline: &Deadline<'_>,
 ) -> Vec<SignedTss> {
-    let mut work = BTreeMap::<String, Work>::new();
+    let mut work = BTreeMap::<(&str, &str), (&Member, Work)>::new();
     for (at, tss) in planned.iter().enumerate() {
-        let (Some(token), Some(key)) = (&tss.token, &tss.key) else {
+        let Some((label, member)) = signer(tss, tokens) else {
             continue;
         };
-        let (places, digests) = work.entry(token.clone()).or_default();
+        let Some(key) = &tss.key else {
+            continue;
+        };
+        let empty = || (member, Work::default());
+        let place = work.entry((label, &member.name)).or_insert_with(empty);
+        let (places, digests) = &mut place.1;
         for (number, message) in tss.messages.iter().enumerate() {
             places.push((at, number));
             digests.push((key.clone(), message.digest.clone()));
         }
     }
     let begun: Vec<_> = work
-        .into_iter()
-        .filter_map(|(token, (places, digests))| Some((places, tokens.get(&token)?.begin(digests))))
+        .into_values()
+        .map(|(member, (places, digests))| (places, member.token.begin(digests)))
         .collect();
     let mut signed: Vec<_> = planned
         .into_iter()
         .map(|planned| SignedTss {
+            on_standby: signer(&planned, tokens).is_some_and(|(label, member)| {
+                let pair = tokens.get(label);
+                pair.is_some_and(|pair| pair.main().name != member.name)
+            }),
             planned,
             failure: None,
         })
@@ -54,6 +66,16 @@ pub(super) fn sign_all(
         }
     }
     signed
+}
+
+/// The token that signs for a TSS: the active one, as loaded under its lock.
+fn signer<'a>(tss: &PlannedTss, tokens: &'a TokenPairs) -> Option<(&'a str, &'a Member)> {
+    let (label, pair) = tokens.get_key_value(tss.token.as_ref()?)?;
+    let section = tss.active.as_ref().map(|active| active.section.as_str());
+    if let Some(section) = section {
+        pair.saw_active(section);
+    }
+    Some((label, pair.active(section)?))
 }
 
 /// What is left of a TSS whose messages were not all signed.
@@ -75,6 +97,8 @@ pub(super) struct BadDevice {
     pub device: SerialNumber,
     /// For the person who looks into the ledger.
     pub reason: &'static str,
+    /// Only on the standby, so the ledger need not know.
+    pub on_standby: bool,
 }
 
 impl SignedTss {
@@ -113,6 +137,7 @@ impl SignedTss {
         (is_new && !stays).then_some(BadDevice {
             device: device.serial_number,
             reason,
+            on_standby: self.on_standby,
         })
     }
 
@@ -129,7 +154,7 @@ impl SignedTss {
                 );
                 Failure::OtherDevice
             }
-            None => Failure::of(self.planned.tss, self.failure.as_ref()),
+            None => Failure::of(self.planned.tss, self.failure.as_ref(), self.on_standby),
         };
         let mut rest = Rest {
             tss: self.planned.tss,
@@ -188,7 +213,7 @@ const fn device_flaw(error: &CspError) -> Option<&'static str> {
 }
 
 impl Failure {
-    fn of(tss: TssId, error: Option<&CspError>) -> Self {
+    fn of(tss: TssId, error: Option<&CspError>, on_standby: bool) -> Self {
         let Some(error) = error else {
             tracing::error!(tss.id = %tss, "TSS {tss}: its token is not configured here");
             return Self::Later("the token of the TSS is not available here");
@@ -201,8 +226,15 @@ impl Failure {
             CspError::Busy { .. } => Self::Again("the token is busy"),
             CspError::DeviceGone { .. } => Self::Later("the token is not reachable"),
             CspError::PinRefused { .. } => Self::Later("the token does not accept its PIN"),
+            CspError::KeyMissing { .. } if on_standby => {
+                Self::Later("the key has not come to the standby token")
+            }
             CspError::KeyMissing { .. } => Self::Later("the token does not show the key"),
             CspError::NotSupported { .. } => Self::Later("the token cannot make this signature"),
+            // Never released, and asked about each time anew: a switch back ends it.
+            CspError::WrongKey { .. } if on_standby => {
+                Self::Later("the key in the standby token is not the expected one")
+            }
             CspError::WrongKey { .. } => Self::Never(WRONG_KEY),
         }
     }

@@ -1,8 +1,9 @@
 //! The tokens that can sign, each with a bounded pool of signer threads.
 
+use super::Signs;
 use super::meter::{TokenErrors, TokenMeter};
 use crate::csp::{Csp, CspError, KeyPair, ModuleError};
-use crate::terms::{Clock, Environment};
+use crate::terms::{Clock, Environment, chain};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -77,6 +78,18 @@ impl Token {
     /// What its keys are for.
     pub const fn environment(&self) -> Environment {
         self.environment
+    }
+
+    /// How to ask it whether it signs. Asking blocks, this does not.
+    pub(super) fn question(&self, name: &str) -> Signs {
+        let (name, csp) = (name.to_owned(), Arc::clone(&self.csp));
+        Box::new(move || {
+            let health = csp.check_health();
+            if let Err(error) = &health {
+                tracing::error!(token = %name, error = %chain(error), "token {name} does not sign");
+            }
+            health.is_ok()
+        })
     }
 
     /// What its signers have counted.

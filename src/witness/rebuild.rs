@@ -32,6 +32,8 @@ impl Rebuilding {
             tss,
             expected_counter: Some(expected),
             slice: self.slice,
+            // No token signs what comes back.
+            active: None,
             messages: self.messages,
         }
     }

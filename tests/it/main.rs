@@ -23,6 +23,7 @@ mod rollback;
 mod serve_cli;
 mod support;
 mod tidy;
+mod tokens;
 mod verify_cli;
 mod watch;
 mod whole_way;

@@ -1,6 +1,7 @@
 //! `siegel admin`: what an operator does by hand.
 
 mod accounts;
+mod token;
 mod token_secret;
 mod tss;
 
@@ -19,7 +20,7 @@ use tss::Ending;
 /// Arguments of `siegel admin`.
 #[derive(Debug, clap::Args)]
 pub(super) struct AdminArgs {
-    /// Configuration of the server. With SQLite the server must not be running.
+    /// Configuration of the server. With SQLite the server must not be running, except for `token`.
     #[arg(long, default_value = "var/siegel.toml")]
     config: PathBuf,
     /// Print one JSON document instead of text.
@@ -40,11 +41,29 @@ enum What {
     /// TSSs of all owners.
     #[command(subcommand)]
     Tss(TssWhat),
+    /// Tokens that have a standby.
+    #[command(subcommand)]
+    Token(TokenWhat),
     /// Makes a new secret that signs access tokens; tokens that are out stay good.
     ///
     /// A server on PostgreSQL begins to use it within seconds. The old secret is forgotten when the last
     /// token that it signed has expired.
     RotateTokenSecret,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenWhat {
+    /// Lists them: label, name of the section that is active, number of the switch.
+    List,
+    /// Makes a token or its standby the one that signs, on all nodes, from the next batch on.
+    ///
+    /// Works while servers are running, with SQLite too. Asks no token anything: each TSS finds out with its
+    /// next message whether its key is there.
+    Switch {
+        /// Name of the `[[token]]` section.
+        #[arg(long)]
+        to: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -89,6 +108,13 @@ pub(super) fn run(args: AdminArgs) -> anyhow::Result<()> {
         }
         What::Tss(TssWhat::Defective { tss, for_good }) => {
             tss::end(config, tss, Ending::Defective, for_good)?
+        }
+        What::Token(what) => {
+            let store = Store::open_beside(&config.store)?;
+            match what {
+                TokenWhat::List => token::list(&store, &config)?,
+                TokenWhat::Switch { to } => token::switch(&store, &config, &to)?,
+            }
         }
         What::RotateTokenSecret => token_secret::rotate(&store()?, &config)?,
     };

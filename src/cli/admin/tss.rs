@@ -4,9 +4,10 @@ use super::Told;
 use crate::app::{Node, SystemClock, SystemEntropy};
 use crate::cli::serve::forbid_core_dumps;
 use crate::config::Config;
-use crate::csp::pkcs11::environment;
+use crate::csp::pkcs11::{Selector, TokenConfig, environment};
 use crate::http::management_v0::random_uuid;
 use crate::ledger::{ListOrder, Page, Store, TssFilter, TssRow};
+use crate::signing::TokensNeeded;
 use crate::sma::{Caller, Command, TssState};
 use crate::terms::{Environment, SessionId, TssId};
 use anyhow::{Context as _, bail};
@@ -111,8 +112,13 @@ pub(super) fn end(
     // Before any thread is made: it may start this process again.
     environment::reexec_with(&environment::merge(&config.tokens)?)?;
     forbid_core_dumps()?;
-    // This process is no server: it prepares no devices.
+    // This process is no server: it prepares no devices, and needs no token but that of the TSS.
     config.pool_target = 0;
+    keep_token_of(&mut config, id)?;
+    config.start_when = match ending {
+        Ending::Disabled => TokensNeeded::Any,
+        Ending::Defective => TokensNeeded::None,
+    };
     let node = Node::start(
         &config,
         Arc::new(SystemClock::new()),
@@ -129,6 +135,32 @@ pub(super) fn end(
         text,
         json: json!({"id": id.to_string(), "state": ending.state().as_str()}),
     })
+}
+
+/// Drops the sections of all tokens that surely do not hold the key of this TSS: they may be away.
+fn keep_token_of(config: &mut Config, id: TssId) -> anyhow::Result<()> {
+    let store = Store::open(&config.store, &SystemEntropy)?;
+    let label = store.token_of(id)?.context("there is no such TSS")?;
+    let mut names = Vec::new();
+    for section in &config.tokens {
+        let known = match &section.token {
+            Selector::Label(label) => Some(label.clone()),
+            Selector::Serial(_) | Selector::Slot(_) => store.token_label(&section.name)?,
+        };
+        if section.standby_of.is_none() && known.is_none_or(|known| known == label) {
+            names.push(section.name.clone());
+        }
+    }
+    let holds = |section: &TokenConfig| {
+        names.contains(section.standby_of.as_ref().unwrap_or(&section.name))
+    };
+    config.tokens.retain(holds);
+    if config.tokens.is_empty() {
+        bail!(
+            "the configuration has no section for the token {label}, which holds the key of the TSS"
+        );
+    }
+    Ok(())
 }
 
 /// Ends it and says what it was before.

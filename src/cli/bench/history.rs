@@ -102,6 +102,7 @@ fn entry(tss: TssId, loaded: LoadedTss) -> anyhow::Result<(TssBatch, KeyPair)> {
         tss,
         expected_counter: known.map(|tss| tss.device.signature_counter),
         slice: loaded.slice,
+        active: loaded.active,
         messages: Vec::new(),
     };
     let key = loaded.key.context("there is no device for a TSS")?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use std::path::Path;
 
 pub(super) fn check(config: &Config, rate: Option<u32>, as_json: bool) -> anyhow::Result<bool> {
-    let store = Store::open_to_look(&config.store)?;
+    let store = Store::open_beside(&config.store)?;
     let report = check_ledger(&store, rate, |wait| {
         std::thread::sleep(wait);
         true
@@ -35,7 +35,7 @@ pub(super) fn check(config: &Config, rate: Option<u32>, as_json: bool) -> anyhow
 }
 
 pub(super) fn back_up(config: &Config, to: &Path) -> anyhow::Result<()> {
-    Store::open_to_look(&config.store)?.back_up(to)?;
+    Store::open_beside(&config.store)?.back_up(to)?;
     println!(
         "{} is a copy of the ledger; keep the node file and the token out of what you put back with it",
         to.display()

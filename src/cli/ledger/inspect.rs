@@ -23,7 +23,7 @@ pub(super) fn run(
         // Before any thread is made: it may start this process again.
         environment::reexec_with(&environment::merge(&config.tokens)?)?;
     }
-    let store = Store::open_to_look(&config.store)?;
+    let store = Store::open_beside(&config.store)?;
     let mut testimonies = Vec::new();
     if config.witness.file.is_file() {
         testimonies.push(of_file(&config.witness.file, store.ledger_id())?);

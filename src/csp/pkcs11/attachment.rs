@@ -54,7 +54,7 @@ pub(super) struct Attachment {
 pub(super) enum Occasion {
     /// The token is opened: a missing canary is made.
     Opening,
-    /// The module was initialised anew: the canary was there before, so an absent one means that the
+    /// The token was known before: the canary was there before, so an absent one means that the
     /// storage is not what it was.
     Recovery,
     /// The token is only being probed: where it has no canary, one is made that lives no longer than its
@@ -73,6 +73,19 @@ impl Attachment {
         entropy: &dyn Entropy,
     ) -> Result<(Self, String), Trouble> {
         let (slot, label) = slots::find(api, &config.token)?;
+        let attachment = Self::open_in(slot, api, config, generation, occasion, entropy)?;
+        Ok((attachment, label))
+    }
+
+    /// The same where the slot is known. Lists no slots, so others may call into the module meanwhile.
+    pub(super) fn open_in(
+        slot: Slot,
+        api: &Pkcs11,
+        config: &TokenConfig,
+        generation: u64,
+        occasion: Occasion,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, Trouble> {
         slots::spare_pin(api, slot)?;
         let anchor = api.open_ro_session(slot)?;
         let pin = AuthPin::from(config.pin.expose().to_owned());
@@ -105,7 +118,7 @@ impl Attachment {
         };
         attachment.learn(&found);
         attachment.check_canary(entropy)?;
-        Ok((attachment, label))
+        Ok(attachment)
     }
 
     /// The known handle of a key.

@@ -1,15 +1,17 @@
 //! What stands behind a [`super::Pkcs11Token`]: its condition, and what a failed call means for it.
 
-use super::attachment::{Attachment, Occasion};
+use super::attachment::Attachment;
 use super::config::TokenConfig;
 use super::curves;
 use super::errors::{Fault, Trouble, classify};
 use super::gate::{Ticket, lock};
 use super::keys::{self, KeyEntry, Purpose};
-use super::module::{CALL_WAIT_MAX, Module, is_refusal};
+use super::module::Module;
 use crate::csp::{CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals};
 use crate::terms::{Clock, Curve, Entropy};
 use cryptoki::session::Session;
+use cryptoki::slot::Slot;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -24,8 +26,12 @@ pub(super) struct Token {
     pub(super) changed: Condvar,
     /// One pair at a time: generation needs a session beyond those of the pool.
     pub(super) generating: Mutex<()>,
-    /// How it is attached after the module was initialised anew.
-    pub(super) again: Occasion,
+    /// Whether it is only being probed.
+    pub(super) on_trial: bool,
+    /// How often it was attached to; 0 for one that was not there yet.
+    pub(super) attached: AtomicU64,
+    /// Where it was seen last.
+    pub(super) slot: Mutex<Option<Slot>>,
 }
 
 pub(super) enum Condition {
@@ -74,7 +80,7 @@ impl Token {
         }
     }
 
-    fn gone(&self, source: Option<ModuleError>) -> CspError {
+    pub(super) fn gone(&self, source: Option<ModuleError>) -> CspError {
         CspError::DeviceGone {
             token: self.label.clone(),
             source,
@@ -228,86 +234,6 @@ impl Token {
             .map_err(|trouble| self.lose(attachment, &trouble))
     }
 
-    /// Marks the token as lost and has the module repaired.
-    pub(super) fn lose(&self, attachment: &Arc<Attachment>, trouble: &Trouble) -> CspError {
-        let answer = trouble.describe();
-        let lost = {
-            let mut condition = lock(&self.condition);
-            let current = matches!(&*condition, Condition::Ready(present) if Arc::ptr_eq(present, attachment));
-            // The caller still owns the attachment, so nothing is closed under this lock.
-            current
-                .then(|| std::mem::replace(&mut *condition, Condition::Gone(Some(answer.clone()))))
-        };
-        if lost.is_some() {
-            let label = &self.label;
-            tracing::error!(token = label, %answer, "token {label}: lost, its module is initialised anew");
-            self.module.request_repair(self.clock.monotonic_ms());
-        }
-        self.gone(Some(answer))
-    }
-
-    /// Closes all sessions. Only under the closed gate of the module.
-    pub(super) fn detach(&self) {
-        let mut condition = lock(&self.condition);
-        if let Condition::Ready(attachment) = &*condition {
-            // A session that outlives its generation would close, or sign with, a stranger's.
-            assert!(
-                Arc::strong_count(attachment) == 1,
-                "nobody uses a session while the gate is closed"
-            );
-            *condition = Condition::Paused;
-        }
-    }
-
-    /// Attaches to the token after the module was initialised anew. Only under the closed gate.
-    pub(super) fn attach_again(&self) {
-        let was_paused = match &*lock(&self.condition) {
-            Condition::Paused => true,
-            Condition::Gone(_) => false,
-            Condition::Ready(_) | Condition::Refused(_) => return,
-        };
-        let attached = Attachment::open(
-            self.module.api(),
-            &self.config,
-            self.module.generation(),
-            self.again,
-            self.entropy.as_ref(),
-        );
-        let label = &self.label;
-        let condition = match attached {
-            Ok((attachment, _)) => {
-                if !was_paused {
-                    let generation = attachment.generation;
-                    tracing::warn!(token = label, generation, "token {label}: back");
-                }
-                Condition::Ready(Arc::new(attachment))
-            }
-            Err(trouble) => {
-                let answer = trouble.describe();
-                self.module.remember_refusal(&self.config, &trouble);
-                if is_refusal(&trouble) {
-                    tracing::error!(token = label, %answer, "token {label}: PIN refused, not tried again");
-                    Condition::Refused(answer)
-                } else {
-                    Condition::Gone(Some(answer))
-                }
-            }
-        };
-        self.change(condition);
-    }
-
-    /// The module could not be initialised. Only under the closed gate.
-    pub(super) fn stay_away(&self, answer: &ModuleError) {
-        if !matches!(*lock(&self.condition), Condition::Refused(_)) {
-            self.change(Condition::Gone(Some(answer.clone())));
-        }
-    }
-
-    fn change(&self, condition: Condition) {
-        *lock(&self.condition) = condition;
-        self.changed.notify_all();
-    }
-
     pub(super) fn vitals(&self) -> TokenVitals {
         let (state, used) = match &*lock(&self.condition) {
             Condition::Ready(attachment) => (TokenState::Ready, Some(attachment.pool.usage())),
@@ -318,30 +244,9 @@ impl Token {
         let (sessions_in_use, sessions_max) = used.unwrap_or((0, self.config.sessions_max));
         TokenVitals {
             state,
-            generation: self.module.generation(),
+            generation: self.attached.load(Ordering::Acquire),
             sessions_in_use,
             sessions_max,
-        }
-    }
-
-    /// Whether a repair is still needed.
-    pub(super) fn is_gone(&self) -> bool {
-        matches!(*lock(&self.condition), Condition::Gone(_))
-    }
-}
-
-impl Drop for Token {
-    /// Closing a session is a call into the module like any other: not while it is finalized, and not
-    /// in a later generation, where the number of the session may be another's.
-    fn drop(&mut self) {
-        let condition = std::mem::replace(&mut *lock(&self.condition), Condition::Gone(None));
-        if let Condition::Ready(attachment) = condition {
-            let ticket = self.module.gate().enter(CALL_WAIT_MAX);
-            if ticket.is_some() && attachment.generation == self.module.generation() {
-                drop(attachment);
-            } else {
-                std::mem::forget(attachment);
-            }
         }
     }
 }

@@ -41,6 +41,10 @@ pub struct RawToken {
     pub sessions_max: Option<usize>,
     /// Milliseconds a caller waits for a free session before it is told that the token is busy.
     pub session_wait_ms: Option<u64>,
+    /// Name of the section whose keys the maker's replication keeps in this token too.
+    pub standby_of: Option<String>,
+    /// Seconds after which it takes over by itself when the other one does not sign; 0: never.
+    pub switch_after_s: Option<u32>,
     /// Environment variables the module reads. A value that names a file or folder beside the
     /// configuration file becomes its full path.
     #[serde(default)]
@@ -87,6 +91,10 @@ pub struct TokenConfig {
     pub sessions_max: usize,
     /// Milliseconds a caller waits for a free session.
     pub session_wait_ms: u64,
+    /// Name of the section that it is the standby of.
+    pub standby_of: Option<String>,
+    /// Seconds after which it takes over by itself when the other one does not sign; 0: never.
+    pub switch_after_s: u32,
 }
 
 /// What is wrong with a token section.
@@ -233,7 +241,12 @@ impl RawToken {
         if sessions_max == 0 || sessions_max > SESSIONS_MAX {
             return Err(invalid("sessions_max must lie between 1 and 1024"));
         }
+        if self.switch_after_s.is_some() && self.standby_of.is_none() {
+            return Err(invalid("switch_after_s is for a token with standby_of"));
+        }
         Ok(TokenConfig {
+            standby_of: self.standby_of,
+            switch_after_s: self.switch_after_s.unwrap_or_default(),
             pin: source.resolve(&self.name)?,
             environment,
             module,

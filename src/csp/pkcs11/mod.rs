@@ -9,6 +9,7 @@
 //! | `config`, `environment` | the `[[token]]` section; variables that modules read |
 //! | `module`, `gate` | one loaded library for all its tokens; initialising it anew |
 //! | `token`, `condition` | [`Pkcs11Token`]: the port, and what an error means |
+//! | `reconnect` | losing a token and coming back to it |
 //! | `attachment`, `pool`, `keys` | login, sessions and handles of one generation |
 //! | `anchor` | the data object that remembers how far a ledger was |
 //! | `errors`, `curves` | tables |
@@ -29,6 +30,7 @@ mod keys;
 mod module;
 mod pool;
 mod probe;
+mod reconnect;
 mod slots;
 mod throw_away;
 mod token;

@@ -24,8 +24,10 @@ pub(super) const CALL_WAIT_MAX: Duration = Duration::from_secs(10);
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Milliseconds after the first failed repair; doubled after each further one …
 const BACKOFF_MS_MIN: u64 = 100;
-/// … up to this many.
+/// … up to this many: each try disturbs the other tokens of the module …
 const BACKOFF_MS_MAX: u64 = 30_000;
+/// … or up to this many where there is none that could be disturbed.
+const BACKOFF_MS_MAX_ALONE: u64 = 5_000;
 /// A token lost again this soon after the last loss waits [`FLAP_WAIT_MS`] for its repair.
 const FLAP_MS_MAX: u64 = 10_000;
 /// Milliseconds before a repair of a token that comes and goes.
@@ -63,33 +65,57 @@ struct Repair {
 }
 
 impl Module {
-    /// The library at this path, loaded and initialised on first use; `true` if this was the first use.
+    /// The library at this path, loaded and initialised on first use; `true` if it was initialised now.
     pub(super) fn load(path: &Path) -> Result<(Arc<Self>, bool), CspError> {
+        let module = Self::library(path)?;
+        let fresh = module.start()?;
+        Ok((module, fresh))
+    }
+
+    /// The library at this path, loaded on first use. It may not have been possible to initialise it yet.
+    pub(super) fn library(path: &Path) -> Result<Arc<Self>, CspError> {
         // Two names of one file must not become two modules that finalize each other.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let entry = Entry::clone(lock(&MODULES).entry(path.clone()).or_default());
         let mut entry = lock(&entry);
         if let Some(module) = entry.as_ref() {
-            return Ok((Arc::clone(module), false));
+            return Ok(Arc::clone(module));
         }
-        let failed = |action, error: &Error| CspError::Failed {
+        let api = Pkcs11::new(&path).map_err(|error| CspError::Failed {
             token: path.display().to_string(),
-            action,
-            source: describe(error),
-        };
-        let api = Pkcs11::new(&path).map_err(|error| failed("be loaded as a module", &error))?;
-        initialize(&api).map_err(|error| failed("be initialised as a module", &error))?;
+            action: "be loaded as a module",
+            source: describe(&error),
+        })?;
         let module = Arc::new(Self {
             path,
             api,
             gate: Gate::default(),
-            generation: AtomicU64::new(1),
+            generation: AtomicU64::new(0),
             members: Mutex::default(),
             refusals: Mutex::default(),
             repair: Mutex::default(),
         });
         *entry = Some(Arc::clone(&module));
-        Ok((module, true))
+        Ok(module)
+    }
+
+    /// Initialises the library unless that was done before; `true` if it was done now. A client library
+    /// whose device does not answer may refuse, and may do it later.
+    fn start(&self) -> Result<bool, CspError> {
+        if self.generation() > 0 {
+            return Ok(false);
+        }
+        let name = self.path.display().to_string();
+        let _alone = self.alone(&name)?;
+        if self.generation() > 0 {
+            return Ok(false);
+        }
+        initialize(&self.api).map_err(|error| CspError::DeviceGone {
+            token: name,
+            source: Some(describe(&error)),
+        })?;
+        self.generation.store(1, Ordering::Release);
+        Ok(true)
     }
 
     pub(super) const fn api(&self) -> &Pkcs11 {
@@ -100,7 +126,7 @@ impl Module {
         &self.gate
     }
 
-    /// 1 after the first initialisation.
+    /// 1 after the first initialisation, 0 before.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -202,7 +228,8 @@ impl Module {
         }
     }
 
-    /// Re-initialises until every token that can come back is back. The pauses double.
+    /// Tries until every token that can come back is back: a new session and login first, and only where
+    /// that does not help the module anew, which all its tokens have to wait for. The pauses double.
     fn repair(&self, flaps: bool) {
         let _reset = RepairEnds(&self.repair);
         if flaps {
@@ -210,14 +237,21 @@ impl Module {
         }
         let mut wait_ms = BACKOFF_MS_MIN;
         loop {
-            let outcome = self.reinitialise();
+            self.members().iter().for_each(|member| member.reconnect());
+            let outcome = match self.members().iter().any(|member| member.is_gone()) {
+                true => self.reinitialise(),
+                false => Ok(()),
+            };
+            let others_are_well;
             {
                 // Under the lock: a token lost from here on finds no repair running and starts one.
                 let mut repair = lock(&self.repair);
-                if !self.members().iter().any(|member| member.is_gone()) {
+                let members = self.members();
+                if !members.iter().any(|member| member.is_gone()) {
                     repair.running = false;
                     break;
                 }
+                others_are_well = !members.iter().all(|member| member.is_gone());
             }
             let answer = outcome.err().map(|trouble| trouble.describe().to_string());
             tracing::warn!(
@@ -227,7 +261,10 @@ impl Module {
                 self.path.display()
             );
             std::thread::park_timeout(Duration::from_millis(wait_ms));
-            wait_ms = wait_ms.saturating_mul(2).min(BACKOFF_MS_MAX);
+            wait_ms = wait_ms.saturating_mul(2).min(match others_are_well {
+                true => BACKOFF_MS_MAX,
+                false => BACKOFF_MS_MAX_ALONE,
+            });
         }
     }
 }

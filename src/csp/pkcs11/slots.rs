@@ -128,6 +128,17 @@ pub(super) fn find(api: &Pkcs11, selector: &Selector) -> Result<(Slot, String), 
     found.ok_or(Trouble::Known(Known::TokenNotFound))
 }
 
+/// Whether the configured token is still the one in this slot. Asks this slot alone: listing slots would
+/// keep all other callers out of the module.
+pub(super) fn is_still_in(api: &Pkcs11, slot: Slot, selector: &Selector) -> Result<bool, Trouble> {
+    let info = api.get_token_info(slot)?;
+    Ok(match selector {
+        Selector::Label(label) => info.label() == label,
+        Selector::Serial(serial) => info.serial_number() == serial,
+        Selector::Slot(id) => slot.id() == *id,
+    })
+}
+
 /// Refuses a login that could lock the token, or find it locked. Only the token remembers wrong PINs
 /// longer than this process lives: whoever starts us again and again must not use up the last try.
 pub(super) fn spare_pin(api: &Pkcs11, slot: Slot) -> Result<(), Trouble> {

@@ -9,6 +9,7 @@ use super::keys::Purpose;
 use super::module::Module;
 use crate::csp::{Anchor, Csp, CspError, KeyId, KeyPair, ModuleError, TokenVitals};
 use crate::terms::{Clock, Curve, Entropy};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,16 +57,7 @@ impl Pkcs11Token {
             Selector::Serial(serial) => serial.clone(),
             Selector::Slot(slot) => format!("slot {slot}"),
         };
-        let unset = |(variable, value): (&String, &String)| {
-            std::env::var_os(variable).is_none_or(|present| present != value.as_str())
-        };
-        if config.module_env.iter().any(unset) {
-            return Err(CspError::Failed {
-                token: name,
-                action: "be opened before the variables of its module are set",
-                source: ModuleError("environment::reexec_with was not called".to_owned()),
-            });
-        }
+        require_variables(&config, &name)?;
         let (module, mut fresh) = Module::load(&config.module)?;
         if let Some(source) = module.refusal(&config) {
             return Err(CspError::PinRefused {
@@ -91,13 +83,12 @@ impl Pkcs11Token {
                             module: Arc::clone(&module),
                             entropy,
                             clock,
+                            slot: Mutex::new(Some(attachment.slot)),
                             condition: Mutex::new(Condition::Ready(Arc::new(attachment))),
                             changed: Condvar::new(),
                             generating: Mutex::new(()),
-                            again: match occasion {
-                                Occasion::Opening | Occasion::Recovery => Occasion::Recovery,
-                                Occasion::Trial => Occasion::Trial,
-                            },
+                            on_trial: occasion == Occasion::Trial,
+                            attached: AtomicU64::new(1),
                         });
                         module.join(&token);
                         return Ok(Self { token });
@@ -114,6 +105,48 @@ impl Pkcs11Token {
                 .map_err(|trouble| trouble.settle(&name, "be opened"))?;
             fresh = true;
         }
+    }
+
+    /// A token that is not there now, by the label that it has. Its calls answer `DeviceGone` until it
+    /// appears; it is looked for in the background. For one whose [`Pkcs11Token::open`] has just answered
+    /// `DeviceGone`.
+    ///
+    /// # Errors
+    /// `Failed` when its library cannot be loaded: no device can bring that back.
+    pub fn await_return(
+        config: TokenConfig,
+        label: String,
+        entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, CspError> {
+        require_variables(&config, &label)?;
+        let module = Module::library(&config.module)?;
+        let condition = match module.refusal(&config) {
+            Some(answer) => Condition::Refused(answer),
+            None => Condition::Gone(None),
+        };
+        let now_ms = clock.monotonic_ms();
+        let token = Arc::new(Token {
+            label,
+            config,
+            module: Arc::clone(&module),
+            entropy,
+            clock,
+            slot: Mutex::new(None),
+            condition: Mutex::new(condition),
+            changed: Condvar::new(),
+            generating: Mutex::new(()),
+            on_trial: false,
+            attached: AtomicU64::new(0),
+        });
+        {
+            let _alone = module.alone(&token.label)?;
+            module.join(&token);
+        }
+        if token.is_gone() {
+            module.request_repair(now_ms);
+        }
+        Ok(Self { token })
     }
 
     /// The identifiers of all keys on the token that are not our canary or throw-away keys; for
@@ -148,6 +181,21 @@ impl Pkcs11Token {
     pub(super) fn inner(&self) -> &Token {
         &self.token
     }
+}
+
+/// A module reads its variables when it is initialised, and then only once.
+fn require_variables(config: &TokenConfig, name: &str) -> Result<(), CspError> {
+    let unset = |(variable, value): (&String, &String)| {
+        std::env::var_os(variable).is_none_or(|present| present != value.as_str())
+    };
+    if config.module_env.iter().any(unset) {
+        return Err(CspError::Failed {
+            token: name.to_owned(),
+            action: "be opened before the variables of its module are set",
+            source: ModuleError("environment::reexec_with was not called".to_owned()),
+        });
+    }
+    Ok(())
 }
 
 /// Whether initialising the module anew may help.
@@ -191,7 +239,7 @@ impl Csp for Pkcs11Token {
     }
 
     fn generation(&self) -> u64 {
-        self.token.module.generation()
+        self.token.attached.load(Ordering::Acquire)
     }
 
     fn vitals(&self) -> TokenVitals {

@@ -112,8 +112,8 @@ pub struct Ready {
     pub status: String,
     /// `answers` or `does not answer`.
     pub ledger: String,
-    /// By label: `signs` or `does not sign`.
-    pub tokens: BTreeMap<String, String>,
+    /// By name of the section of the configuration.
+    pub tokens: BTreeMap<String, TokenHealth>,
     /// `know no more than the ledger`, `know more than the ledger` or `not compared`.
     pub witnesses: String,
     /// TSSs that sign nothing until a person decides, because the ledger was put back.
@@ -131,4 +131,20 @@ pub struct LedgerCheck {
     pub messages: u64,
     /// How many things were wrong in the latest round.
     pub findings: u64,
+}
+
+/// One token.
+#[derive(ToSchema)]
+pub struct TokenHealth {
+    /// Whether it signs, with a key of its own that is no TSS's.
+    pub signs: bool,
+    /// `ready`: logged in; `paused`: its module is being initialised anew for another token; `gone`: not there,
+    /// being looked for; `pin_refused`: it refused the PIN, only a person can help.
+    pub state: String,
+    /// `active`: signs for its TSSs; `standby`: waits for a switch.
+    pub role: String,
+    /// Label of the token that its keys belong to.
+    pub label: String,
+    /// Counts up whenever login, sessions and handles were made anew.
+    pub generation: u64,
 }

@@ -35,7 +35,9 @@ pub(super) fn operations() -> Vec<Described> {
 fn node() -> Vec<Described> {
     let live = json!({"status": "live"});
     let ready = json!({
-        "status": "ready", "ledger": "answers", "tokens": {"siegel-test": "signs"},
+        "status": "ready", "ledger": "answers", "tokens": {"main": {
+            "signs": true, "state": "ready", "role": "active", "label": "siegel-test", "generation": 1,
+        }},
         "witnesses": "know no more than the ledger", "stopped_tss": 0,
         "ledger_check": {"rounds": 1, "messages": 4711, "findings": 0},
     });
@@ -54,8 +56,8 @@ fn node() -> Vec<Described> {
             (NODE, "ready"),
             "Whether the node can sign",
         )
-        .about("The ledger answers, was compared with its witnesses, and at least one token signs. A look is \
-                believed for a second.")
+        .about("The ledger answers, was compared with its witnesses, and at least one active token signs (a \
+                setting: all of them). A look is believed for a second; a token that hangs is not waited for.")
         .never_fails()
         .answer::<Ready>("It can.", vec![("call", "", ready)])
         .not_now::<Ready>("It cannot."),

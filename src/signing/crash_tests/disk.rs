@@ -277,6 +277,7 @@ impl Disk {
                 slice,
                 key: device.as_ref().map(|device| device.key.clone()),
                 token: device.map(|device| device.token),
+                active: None,
             };
             loaded.insert(*tss, found);
         }

@@ -9,7 +9,7 @@ use crate::csp::{Csp, KeyId, KeyPair, PublicKey};
 use crate::signing::job::{AnswerOnce, Job};
 use crate::signing::lane::Lane;
 use crate::signing::lanes::guarded;
-use crate::signing::{LaneSettings, SigningError, Token};
+use crate::signing::{LaneSettings, Member, SigningError, Token, TokenPair};
 use crate::sma::{self, Command, Device, Outcome, TransactionStep};
 use crate::terms::{
     Clock, Curve, Environment, Revision, SeTime, SerialNumber, SignatureAlgorithm,
@@ -185,7 +185,9 @@ impl World {
         {
             let port: Arc<dyn Csp> = Arc::<FakeCsp>::clone(csp);
             let token = Token::start(port, Environment::Test, 1).unwrap();
-            tokens.insert(csp.label.clone(), token);
+            let name = csp.label.clone();
+            let pair = TokenPair::alone(Member { name, token });
+            tokens.insert(csp.label.clone(), pair);
         }
         let tokens = Arc::new(tokens);
         let settings = LaneSettings {

@@ -4,7 +4,7 @@ use super::csp::{digest, key, sign, suite};
 use crate::support::elsewhere::{job, lines};
 use crate::support::token::{self, TestClock, TestEntropy, TestToken};
 use siegel::csp::pkcs11::{Pkcs11Token, Selector};
-use siegel::csp::{Csp, CspError};
+use siegel::csp::{Csp, CspError, TokenState};
 use siegel::terms::{Curve, Secret};
 use std::fs;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ suite! {
     a_key_deleted_elsewhere_is_missing_and_the_token_stays_well,
     a_key_replaced_elsewhere_is_not_taken_for_the_old_one,
     a_new_initialisation_of_the_module_is_not_noticed_by_those_who_sign,
+    no_handle_is_used_after_the_module_was_initialised_anew,
 }
 
 const HEALING_MAX: Duration = Duration::from_secs(60);
@@ -121,6 +122,99 @@ fn a_new_initialisation_of_the_module_is_not_noticed_by_those_who_sign(token: &T
     };
     let error = open.sign(&mixed, &digest(Curve::Secp256r1)).unwrap_err();
     assert!(matches!(error, CspError::WrongKey { .. }), "{error:?}");
+}
+
+/// Has the module of this token initialised anew, by looking for a token that it does not show.
+fn initialise_anew(token: &TestToken) {
+    let mut config = token.config();
+    config.token = Selector::Label("not there".to_owned());
+    let error = Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
+        .err()
+        .unwrap();
+    assert!(matches!(error, CspError::DeviceGone { .. }), "{error:?}");
+}
+
+/// The numbers of handles repeat, and name other keys once some of the keys are gone.
+fn no_handle_is_used_after_the_module_was_initialised_anew(token: &TestToken) {
+    let open = token.open();
+    let keys: Vec<_> = (0..12).map(|_| key(&open)).collect();
+    for key in &keys {
+        sign(&open, key);
+    }
+    for round in 0..2 {
+        let (gone, kept): (Vec<_>, Vec<_>) = keys
+            .iter()
+            .enumerate()
+            .partition(|(number, _)| number % 4 <= round);
+        for (_, key) in gone.iter().filter(|(number, _)| number % 4 == round) {
+            token.elsewhere(&job("destroy", key.id));
+        }
+        let before = open.generation();
+        initialise_anew(token);
+        assert!(open.generation() > before);
+        for (_, key) in &kept {
+            sign(&open, key);
+        }
+        // With a handle of before it would be the signature of another key.
+        for (_, key) in &gone {
+            let error = open.sign(key, &digest(Curve::Secp256r1)).unwrap_err();
+            assert!(matches!(error, CspError::KeyMissing { .. }), "{error:?}");
+        }
+        open.check_health().unwrap();
+    }
+}
+
+#[test]
+fn a_lost_login_is_made_again_and_no_other_token_of_the_module_notices() {
+    let (token, bystander) = (token::softhsm(), token::softhsm());
+    let labels = format!("{} {}", token.label, bystander.label);
+    let told = token.elsewhere_with("lose the login", &labels);
+    assert_eq!(lines(&told), ["4 1"]);
+}
+
+#[test]
+fn a_token_that_is_not_there_yet_is_waited_for_and_then_used() {
+    let token = token::softhsm();
+    let key = key(&token.open());
+    let storage = token.storage();
+    let away = token::home().join(storage.file_name().unwrap());
+    fs::rename(&storage, &away).unwrap();
+    let open = || Pkcs11Token::open(token.config(), Arc::new(TestEntropy), TestClock::start());
+    let error = open().err().unwrap();
+    assert!(matches!(error, CspError::DeviceGone { .. }), "{error:?}");
+    let label = token.label.clone();
+    let clock = TestClock::start();
+    let awaited =
+        Pkcs11Token::await_return(token.config(), label, Arc::new(TestEntropy), clock).unwrap();
+    assert_eq!(awaited.token(), token.label);
+    assert_eq!(
+        (awaited.vitals().state, awaited.generation()),
+        (TokenState::Gone, 0)
+    );
+    let error = awaited.sign(&key, &digest(Curve::Secp256r1)).unwrap_err();
+    assert!(matches!(error, CspError::DeviceGone { .. }), "{error:?}");
+    fs::rename(&away, &storage).unwrap();
+    assert!(awaited.wait_until_ready(HEALING_MAX));
+    assert_eq!(
+        (awaited.vitals().state, awaited.generation()),
+        (TokenState::Ready, 1)
+    );
+    sign(&awaited, &key);
+}
+
+#[test]
+fn a_refused_pin_is_not_tried_by_waiting_for_the_token() {
+    let token = token::softhsm();
+    let error = open_with_pin(&token, "wrong-pin-0000").err().unwrap();
+    assert!(matches!(error, CspError::PinRefused { .. }), "{error:?}");
+    let mut config = token.config();
+    config.pin = Secret::new("wrong-pin-0000".to_owned());
+    let label = token.label.clone();
+    let clock = TestClock::start();
+    let awaited = Pkcs11Token::await_return(config, label, Arc::new(TestEntropy), clock).unwrap();
+    assert_eq!(awaited.vitals().state, TokenState::PinRefused);
+    let error = awaited.check_health().unwrap_err();
+    assert!(matches!(error, CspError::PinRefused { .. }), "{error:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod ledger;
 mod ledger_devices;
 mod ledger_lists;
 mod ledger_locks;
+mod ledger_pairs;
 mod ledger_requests;
 mod ledger_rows;
 mod ledger_safety;

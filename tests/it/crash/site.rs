@@ -13,7 +13,7 @@ use siegel::export::{Archive, ExportSettings, ExportWish, ExportWorker, freeze};
 use siegel::ledger::{ExportState, Store};
 use siegel::pki::{NewCa, TestCa};
 use siegel::receipt::{Schema, SchemaForm};
-use siegel::signing::{LaneSettings, Lanes, SigningError, Submit as _, Token};
+use siegel::signing::{LaneSettings, Lanes, Member, SigningError, Submit as _, Token, TokenPair};
 use siegel::sma::{
     Caller, Command, CredentialDigest, Metadata, MetadataPatch, NewTss, Outcome, Settings,
     TransactionInput, TransactionOutcome, TransactionRef, TransactionStep,
@@ -98,7 +98,12 @@ impl Site {
     fn start(&self, node: usize) {
         let store = self.place.open();
         let signer = Token::start(Arc::clone(&self.csp), Environment::Test, 4).unwrap();
-        let tokens = BTreeMap::from([(self.csp.token().to_owned(), signer)]);
+        let name = "main".to_owned();
+        let pair = TokenPair::alone(Member {
+            name,
+            token: signer,
+        });
+        let tokens = Arc::new(BTreeMap::from([(self.csp.token().to_owned(), pair)]));
         let settings = LaneSettings {
             // Small enough that it overflows at times.
             queue_len_max: 6,

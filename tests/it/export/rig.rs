@@ -256,6 +256,7 @@ impl Rig {
                 tss: self.tss,
                 expected_counter,
                 slice,
+                active: None,
                 messages,
             }],
         })

@@ -4,10 +4,11 @@ use super::client::{Api, wait_for};
 use crate::support::server::{PATIENCE_MS, TestServer};
 use crate::support::token::TestClock;
 use serde_json::json;
+use siegel::csp::TokenState;
 use siegel::http::Door;
-use siegel::signing::{Reply, Signs, Submit};
+use siegel::signing::{Reply, Role, Signs, Submit, TokenStatus};
 use siegel::sma::{Caller, Command};
-use siegel::terms::{Clock as _, TssId};
+use siegel::terms::{Clock as _, Environment, TssId};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
@@ -43,11 +44,19 @@ impl Submit for WithHangingToken {
         self.lanes.submit(tss, caller, command, reply);
     }
 
-    fn token_health(&self) -> Vec<(String, Signs)> {
+    fn token_health(&self) -> Vec<TokenStatus> {
         let stuck = Arc::clone(&self.stuck);
         let question: Signs = Box::new(move || stuck.sign());
         // First, so that whoever asks one after the other never comes to the others.
-        let mut tokens = vec![("a-stuck-one".to_owned(), question)];
+        let mut tokens = vec![TokenStatus {
+            name: "a-stuck-one".to_owned(),
+            label: "stuck".to_owned(),
+            environment: Environment::Test,
+            role: Role::Active,
+            state: TokenState::Ready,
+            generation: 1,
+            signs: question,
+        }];
         tokens.extend(self.lanes.token_health());
         tokens
     }
@@ -87,24 +96,24 @@ fn a_token_that_hangs_hides_neither_the_ledger_nor_the_other_tokens() {
     });
     serve(Door { lanes, ..door }, |api| {
         let ready = || api.call_at_root("GET", "/health/ready", None, &[]);
-        let state = |label: &str| ready().ok()["tokens"][label].clone();
+        let signs = |name: &str| ready().ok()["tokens"][name]["signs"].clone();
         let answer = ready().ok();
         assert_eq!(answer["status"], "ready");
         assert_eq!(answer["ledger"], "answers");
         let tokens = answer["tokens"].as_object().unwrap();
-        let states: Vec<_> = tokens.values().collect();
-        assert_eq!(states, ["does not sign", "signs"]);
+        let states: Vec<_> = tokens.values().map(|token| &token["signs"]).collect();
+        assert_eq!(states, [false, true]);
         // From now on nobody waits for it, and nobody asks it again.
         let patience = TestClock::start();
         for _ in 0..20 {
-            assert_eq!(state("a-stuck-one"), "does not sign");
+            assert_eq!(signs("a-stuck-one"), false);
         }
         let waited_ms = patience.monotonic_ms();
         assert!(waited_ms < PATIENCE_MS / 2, "{waited_ms} ms");
         assert_eq!(stuck.asked.load(Ordering::SeqCst), 1);
         stuck.let_go();
         wait_for("the token that hung", || {
-            (state("a-stuck-one") == json!("signs")).then_some(())
+            (signs("a-stuck-one") == json!(true)).then_some(())
         });
     });
 }

@@ -434,7 +434,15 @@ fn health_tells_what_works() {
     assert_eq!(ready["status"], "ready");
     assert_eq!(ready["ledger"], "answers");
     let tokens = ready["tokens"].as_object().unwrap();
-    assert_eq!(tokens.values().collect::<Vec<_>>(), ["signs"]);
+    assert_eq!(tokens.len(), 1);
+    let main = &tokens["main"];
+    assert_eq!(
+        keys(main),
+        ["signs", "state", "role", "label", "generation"]
+    );
+    assert_eq!(main["signs"], true);
+    assert_eq!(main["state"], "ready");
+    assert_eq!(main["role"], "active");
 }
 
 #[test]

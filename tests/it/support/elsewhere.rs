@@ -9,8 +9,13 @@ use cryptoki::object::{
     Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass, ObjectHandle,
 };
 use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use siegel::csp::KeyId;
+use siegel::csp::pkcs11::Pkcs11Token;
+use siegel::csp::{Csp as _, CspError, KeyId};
+use siegel::terms::Curve;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// Name of the test that acts as the other process.
 pub const TEST: &str =
@@ -36,6 +41,9 @@ fn a_key_made_by_another_process_is_seen_without_a_new_login() {
 }
 
 fn act(job: &str) {
+    if job == "lose the login" {
+        return lose_the_login();
+    }
     let api = Pkcs11::new(std::env::var(MODULE).unwrap()).unwrap();
     api.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
         .unwrap();
@@ -65,6 +73,41 @@ fn act(job: &str) {
         Some(("inspect", id)) => inspect(&session, &bytes(id)),
         Some((word, _)) => panic!("unknown job {word}"),
     }
+}
+
+/// Two tokens of one module in a process of their own; the login at the first is ended behind our back, as
+/// an HSM may do.
+fn lose_the_login() {
+    let module = PathBuf::from(std::env::var(MODULE).unwrap());
+    let labels = std::env::var(LABEL).unwrap();
+    let [one, other] = labels
+        .split(' ')
+        .map(|label| token::TestToken {
+            kind: token::Module::SoftHsm,
+            module: module.clone(),
+            label: label.to_owned(),
+        })
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let (lost, well) = (one.open(), other.open());
+    let key = |token: &Pkcs11Token| token.generate_key_pair(token::key_id(), Curve::Secp256r1);
+    let (key, other_key) = (key(&lost).unwrap(), key(&well).unwrap());
+    let api = Pkcs11::new(&module).unwrap();
+    let slots = api.get_slots_with_token().unwrap();
+    let is_ours = |slot: &Slot| api.get_token_info(*slot).unwrap().label() == one.label;
+    let slot = slots.into_iter().find(is_ours).unwrap();
+    for round in 1..=3 {
+        assert_eq!((lost.generation(), well.generation()), (round, 1));
+        lost.sign(&key, &[1; 32]).unwrap();
+        api.open_ro_session(slot).unwrap().logout().unwrap();
+        let error = lost.sign(&key, &[1; 32]).unwrap_err();
+        assert!(matches!(error, CspError::DeviceGone { .. }), "{error:?}");
+        assert!(lost.wait_until_ready(Duration::from_secs(60)));
+        well.sign(&other_key, &[1; 32]).unwrap();
+    }
+    // Were the module initialised anew, the other token would have been attached to again.
+    println!("job: {} {}", lost.generation(), well.generation());
 }
 
 fn bytes(id: &str) -> Vec<u8> {

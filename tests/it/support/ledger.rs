@@ -319,6 +319,7 @@ impl Work {
                 tss,
                 expected_counter,
                 slice,
+                active: None,
                 messages: Vec::new(),
             },
             next: last.next().unwrap(),

@@ -16,6 +16,7 @@ use siegel::terms::{Clock, Environment, OrganizationId, SeTime};
 use std::fs::{self, Permissions};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
@@ -65,6 +66,10 @@ pub struct TestServerBuilder {
     pki: &'static str,
     /// Tokens for LIVE beside the one for TEST.
     live: usize,
+    /// Line of `[server]`.
+    server_line: &'static str,
+    /// Chooses the token by its serial number.
+    by_serial: bool,
     /// The server whose ledger it shares: that ledger's line in the configuration, sealing key, clock.
     beside: Option<(String, Vec<u8>, Arc<StillClock>)>,
 }
@@ -86,6 +91,18 @@ impl TestServerBuilder {
     /// Curve of its TSSs.
     pub const fn curve(mut self, curve: &'static str) -> Self {
         self.curve = curve;
+        self
+    }
+
+    /// Adds a line to `[server]`.
+    pub const fn server_line(mut self, line: &'static str) -> Self {
+        self.server_line = line;
+        self
+    }
+
+    /// Chooses its token for TEST by serial number instead of label.
+    pub const fn by_serial(mut self) -> Self {
+        self.by_serial = true;
         self
     }
 
@@ -143,6 +160,11 @@ impl TestServerBuilder {
         for (number, token) in live.iter().enumerate() {
             sections.push_str(&section(&format!("live-{number}"), "LIVE", token));
         }
+        let mut main = section("main", "TEST", &token);
+        if self.by_serial {
+            let label = format!("label = {:?}", token.label);
+            main = main.replace(&label, &format!("serial = {:?}", token.serial()));
+        }
         let text = format!(
             r#"
 {sentence}
@@ -150,6 +172,7 @@ impl TestServerBuilder {
 [server]
 listen = "127.0.0.1:0"
 workers = 2
+{}
 
 [ledger]
 {ledger}
@@ -164,11 +187,7 @@ curve = "{}"
 
 {}
 {}"#,
-            self.pool_target,
-            self.curve,
-            self.pki,
-            section("main", "TEST", &token),
-            sections
+            self.server_line, self.pool_target, self.curve, self.pki, main, sections
         );
         fs::write(path("siegel.toml"), text).unwrap();
         let mut server = TestServer {
@@ -246,6 +265,8 @@ impl TestServer {
             curve: "secp256r1",
             pki: "",
             live: 0,
+            server_line: "",
+            by_serial: false,
             beside: None,
         }
     }
@@ -323,6 +344,24 @@ impl TestServer {
     pub fn restart(&mut self) {
         self.running.take().expect("the server runs").stop();
         self.run();
+    }
+
+    /// Stops, does something, and starts again.
+    pub fn restart_after(&mut self, act: impl FnOnce(&Self)) {
+        self.running.take().expect("the server runs").stop();
+        act(self);
+        self.run();
+    }
+
+    /// Its configuration.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("siegel.toml")
+    }
+
+    /// Adds to its configuration; counts from the next start on.
+    pub fn configure(&self, sections: &str) {
+        let text = fs::read_to_string(self.config_path()).unwrap();
+        fs::write(self.config_path(), format!("{text}\n{sections}\n")).unwrap();
     }
 
     /// Where it listens.

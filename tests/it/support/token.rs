@@ -96,6 +96,8 @@ impl TestToken {
             pin: Secret::new(PIN.to_owned()),
             sessions_max: 8,
             session_wait_ms: 10_000,
+            standby_of: None,
+            switch_after_s: 0,
         }
     }
 
@@ -117,8 +119,41 @@ impl TestToken {
         fs::read_dir(home().join("softhsm"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
+            .filter(|path| !path.to_str().unwrap().contains("replica-"))
             .find(holds_label)
             .expect("SoftHSM keeps a folder for each token")
+    }
+
+    /// Its serial number; no other token has this label yet.
+    pub fn serial(&self) -> String {
+        let slots = report(&self.module).unwrap().slots.into_iter();
+        let mut tokens = slots.filter_map(|slot| slot.token.ok());
+        let ours = tokens.find(|token| token.label == self.label);
+        ours.expect("the token is there").serial
+    }
+
+    /// Copies the storage of this token of SoftHSM, as a maker's replication copies keys, under a serial
+    /// number of its own, which is returned. The module shows it once it was initialised anew.
+    pub fn replicate(&self, serial: &str) -> String {
+        let mut random = [0; 8];
+        TestEntropy.fill(&mut random);
+        let other = hex::encode(random);
+        let from = self.storage();
+        let to = home().join("softhsm").join(format!("replica-{other}"));
+        let making = home().join(format!("making-{other}"));
+        fs::create_dir_all(&making).unwrap();
+        for file in fs::read_dir(&from).unwrap() {
+            let file = file.unwrap();
+            let mut bytes = fs::read(file.path()).unwrap();
+            if file.file_name() == "token.object" {
+                let at = bytes.windows(16).position(|at| at == serial.as_bytes());
+                let at = at.expect("the serial number stands there");
+                bytes[at..at + 16].copy_from_slice(other.as_bytes());
+            }
+            fs::write(making.join(file.file_name()), bytes).unwrap();
+        }
+        fs::rename(making, to).unwrap();
+        other
     }
 
     /// Variables for another process that uses this token. Kryoptic gets a configuration with its slot
@@ -148,11 +183,16 @@ impl TestToken {
     /// Does something to this token in another process and returns what it printed; see
     /// [`super::elsewhere`].
     pub fn elsewhere(&self, job: &str) -> String {
+        self.elsewhere_with(job, &self.label)
+    }
+
+    /// The same, with other labels than its own.
+    pub fn elsewhere_with(&self, job: &str, label: &str) -> String {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", super::elsewhere::TEST, "--nocapture"])
             .env(super::elsewhere::JOB, job)
             .env(super::elsewhere::MODULE, &self.module)
-            .env(super::elsewhere::LABEL, &self.label)
+            .env(super::elsewhere::LABEL, label)
             .envs(self.environment())
             .output()
             .unwrap();

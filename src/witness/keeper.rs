@@ -45,6 +45,8 @@ pub struct Status {
     pub has_file: bool,
     /// Tokens that keep an anchor.
     pub anchors: Vec<String>,
+    /// Messages that the anchor of a token does not know of yet, where this node is the one that writes it.
+    pub anchor_lag: BTreeMap<String, u64>,
 }
 
 /// The running witnesses of a node. Stop them after the lanes.
@@ -337,6 +339,11 @@ impl Keeper {
                 token.write(&self.ledger, *spent);
             }
         }
+        let lag = self.tokens.iter().filter_map(|(label, token)| {
+            let lag = token.lag(*totals.get(label)?, now_ms)?;
+            Some((label.clone(), lag))
+        });
+        lock(&self.status).anchor_lag = lag.collect();
     }
 
     fn write_file(&mut self, totals: &BTreeMap<String, u64>) {

@@ -6,7 +6,7 @@ use crate::csp::pkcs11::Pkcs11Token;
 use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
 use crate::http::{BODY_LEN_MAX, Door, DoorSettings};
-use crate::ledger::{LedgerError, SealingKey, Store};
+use crate::ledger::{LedgerError, SealingKey, Store, StoreConfig};
 use crate::pki::{NewCa, PkiError, TestCa};
 use crate::signing::{Lanes, Submit, Token};
 use crate::terms::{Clock, Entropy, Environment};
@@ -64,6 +64,7 @@ impl Node {
     ) -> Result<Self, NodeError> {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
+        require_standby(config, &store)?;
         let tokens = open_tokens(config, &clock, &entropy)?;
         let witnesses = start_witnesses(config, &store, &tokens, &clock, entropy.as_ref())?;
         let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
@@ -170,6 +171,23 @@ fn open_tokens(
         }
     }
     Ok(tokens)
+}
+
+/// What LIVE has told must survive the loss of a machine, unless the operator says that it need not.
+fn require_standby(config: &Config, store: &Store) -> Result<(), LedgerError> {
+    let is_shared = matches!(config.store, StoreConfig::Postgres { .. });
+    if !is_shared || !config.has_live() || store.has_synchronous_standby()? {
+        return Ok(());
+    }
+    if config.live_without_standby {
+        tracing::warn!("LIVE runs without a synchronous standby, as the configuration says");
+        return Ok(());
+    }
+    Err(LedgerError::Unsafe(
+        "LIVE needs a synchronous standby of PostgreSQL (synchronous_standby_names); to do without, set \
+         ledger.danger_live_without_standby = true"
+            .to_owned(),
+    ))
 }
 
 /// Before anything is signed: the ledger may be older than what was told.

@@ -33,6 +33,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// What remembers outside of the ledger how far it was.
     pub witness: WitnessSettings,
+    /// Whether LIVE may run on PostgreSQL without a synchronous standby.
+    pub live_without_standby: bool,
     /// Messages of the ledger that are checked again per second, in the background; 0: none.
     pub check_messages_per_s: u32,
     /// The key that encrypts secrets in the ledger.

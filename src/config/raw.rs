@@ -57,6 +57,8 @@ struct RawLedger {
     witness_file: Option<PathBuf>,
     #[serde(default)]
     danger_begin_anew: bool,
+    #[serde(default)]
+    danger_live_without_standby: bool,
     check_messages_per_s: Option<u32>,
 }
 
@@ -129,7 +131,8 @@ impl RawConfig {
         Ok(Config {
             listen,
             workers: at_least_one("server.workers", self.server.workers)?,
-            witness: self.ledger.witness(folder),
+            witness: self.ledger.witness(folder)?,
+            live_without_standby: self.ledger.danger_live_without_standby,
             check_messages_per_s: self.ledger.check_messages_per_s.unwrap_or(200),
             store: self.ledger.check(folder)?,
             seal_key_file: folder.join(self.secrets.seal_key_file),
@@ -184,12 +187,16 @@ fn check_live(tokens: &[TokenConfig], sentence: Option<&str>) -> Result<(), Conf
 }
 
 impl RawLedger {
-    fn witness(&self, folder: &Path) -> WitnessSettings {
+    fn witness(&self, folder: &Path) -> Result<WitnessSettings, ConfigError> {
         let file = self.witness_file.as_deref();
-        WitnessSettings {
-            file: folder.join(file.unwrap_or(Path::new("node.witness"))),
-            begins_anew: self.danger_begin_anew,
+        let file = file.unwrap_or(Path::new("node.witness"));
+        if file.file_name().is_none() {
+            return Err(value("ledger.witness_file", "must name a file"));
         }
+        Ok(WitnessSettings {
+            file: folder.join(file),
+            begins_anew: self.danger_begin_anew,
+        })
     }
 
     fn check(self, folder: &Path) -> Result<StoreConfig, ConfigError> {

@@ -28,6 +28,8 @@ pub(super) struct LaneConnection {
     witnesses: LaneWitnesses,
     /// What stands behind the connection, in the sense of [`Clearance`].
     server: String,
+    /// Whether a commit ended without a clear answer.
+    needs_confirmation: bool,
     connection: Option<EitherConnection>,
 }
 
@@ -55,8 +57,27 @@ impl LaneConnection {
             choice,
             witnesses,
             server: server(&mut connection)?,
+            needs_confirmation: false,
             connection: Some(connection),
         })
+    }
+
+    /// After a commit without a clear answer: waits until all that this server has committed is where it
+    /// has to be, so that what is found in the ledger may be told.
+    fn confirm(&mut self) -> Result<(), LedgerError> {
+        if !self.needs_confirmation {
+            return Ok(());
+        }
+        let (connection, confirmed) = self.begin_with(LOCK, |connection| match connection {
+            EitherConnection::Sqlite(_) => Ok(true),
+            EitherConnection::Postgres(connection) => postgres::is_confirmed(connection),
+        })?;
+        self.connection = Some(connection);
+        if !confirmed {
+            return Err(unavailable(LOCK)(NotConfirmed));
+        }
+        self.needs_confirmation = false;
+        Ok(())
     }
 
     /// What nobody has compared is not signed with: it may know less than was told.
@@ -100,6 +121,11 @@ pub(super) fn connect_error(error: ConnectError) -> LedgerError {
 #[error("what stands there was not compared with its witnesses yet")]
 struct NotCompared;
 
+/// Told to nobody until it is.
+#[derive(Debug, thiserror::Error)]
+#[error("no standby has confirmed the last commit yet")]
+struct NotConfirmed;
+
 /// The lane that has its turn does not end.
 #[derive(Debug, thiserror::Error)]
 #[error("another lane holds the lock for too long")]
@@ -116,6 +142,7 @@ impl LaneLedger for LaneConnection {
             ),
             None => None,
         };
+        self.confirm()?;
         // Taken out, so that it is gone if anything fails before the end.
         let (mut connection, ()) = self.begin_with(LOCK, begin)?;
         if let Err(error) = self.require_clearance() {
@@ -261,7 +288,15 @@ impl Held for HeldRows<'_> {
             let _ = connection.batch_execute("ROLLBACK");
             return Err(rolled_back(error));
         }
-        connection.batch_execute("COMMIT").map_err(commit_error)?;
+        let committed = match &mut connection {
+            EitherConnection::Sqlite(connection) => connection.batch_execute("COMMIT"),
+            EitherConnection::Postgres(connection) => postgres::commit(connection),
+        };
+        if let Err(error) = committed {
+            // What is found in the ledger afterwards counts only once a standby has it, too.
+            self.lane.needs_confirmation = true;
+            return Err(commit_error(error));
+        }
         self.lane.connection = Some(connection);
         Ok(())
     }

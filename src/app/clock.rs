@@ -8,6 +8,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// milliseconds.
 const SLEW_MS_MAX: i128 = 128;
 
+/// Measures how long something takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts it.
+    pub fn start() -> Self {
+        Self(monotonic())
+    }
+
+    /// Time since the start.
+    pub fn elapsed(&self) -> Duration {
+        monotonic().duration_since(self.0)
+    }
+}
+
 /// The machine's clock, read so that a step of it is noticed.
 #[derive(Debug)]
 pub struct SystemClock {
@@ -81,6 +97,11 @@ impl Clock for SystemClock {
 
     fn monotonic_ms(&self) -> u64 {
         u64::try_from(self.elapsed_ms()).unwrap_or(u64::MAX)
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        let elapsed = monotonic().duration_since(self.started);
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
     }
 
     fn last_step(&self) -> Option<ClockStep> {

@@ -1,17 +1,32 @@
-//! The pool of prepared devices (design decision 5): kept full in the background, so that assigning a
-//! TSS never waits for a key.
+//! The pool of prepared devices (design decision 5): looked after in the background, so that assigning a
+//! TSS never waits for a key. With the test CA it fills itself; what a foreign CA has to make is told to
+//! the operator.
 
 use super::NodeError;
-use crate::ledger::{LedgerError, Store};
+use crate::ledger::Store;
 use crate::pki::TestCa;
-use crate::terms::{Bell, Curve, Environment};
+use crate::terms::{Bell, Clock, Curve, Environment, chain};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How full, and with what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolSettings {
+/// What the pool looks after.
+pub struct Stock {
+    /// Where devices are kept.
+    pub store: Store,
+    /// When certificates end.
+    pub clock: Arc<dyn Clock>,
+    /// Who makes new ones for TEST, where we do.
+    pub source: Option<TestSource>,
+    /// Environments whose devices a foreign CA makes, with the labels of their tokens.
+    pub foreign: Vec<(Environment, Vec<String>)>,
+}
+
+/// Devices by the test CA.
+pub struct TestSource {
+    /// Makes them.
+    pub ca: TestCa,
     /// Curve of new TSSs.
     pub curve: Curve,
     /// Devices to keep ready.
@@ -24,32 +39,32 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 const BACK_OFF_LAST: Duration = Duration::from_secs(60);
 
-/// Keeps the pool full until it is stopped.
+/// Looks after the pool until it is stopped.
 pub struct DevicePool {
     bell: Arc<Bell>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl DevicePool {
-    /// Makes a first device where there is none, and starts filling the pool.
+    /// Makes a first device where we make them and there is none, and begins to look after the pool.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(store: Store, ca: TestCa, settings: PoolSettings) -> std::io::Result<Self> {
+    pub fn start(stock: Stock) -> std::io::Result<Self> {
         let bell = Arc::new(Bell::default());
+        let mut keeper = Keeper {
+            stock,
+            empty: BTreeSet::new(),
+        };
         // Whoever calls a fresh server at once finds a device. A server that cannot make one starts all
         // the same, for exports; the thread tries again.
-        let first = PoolSettings {
-            target: settings.target.min(1),
-            ..settings
-        };
-        if let Err(error) = fill(&store, &ca, first, &bell) {
+        if let Err(error) = keeper.look(&bell, 1) {
             complain(&error);
         }
         let own = Arc::clone(&bell);
         let thread = thread::Builder::new()
             .name("device-pool".to_owned())
-            .spawn(move || keep_full(&store, &ca, settings, &own))?;
+            .spawn(move || keeper.keep(&own))?;
         Ok(Self {
             bell,
             thread: Mutex::new(Some(thread)),
@@ -75,40 +90,80 @@ impl DevicePool {
     }
 }
 
-fn keep_full(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) {
-    let mut back_off = BACK_OFF_FIRST;
-    loop {
-        let pause = match fill(store, ca, settings, bell) {
-            Ok(()) => {
-                back_off = BACK_OFF_FIRST;
-                LOOK_EVERY
+fn complain(error: &NodeError) {
+    tracing::error!(error = %chain(error), "no more devices can be prepared for now");
+}
+
+/// What the thread owns.
+struct Keeper {
+    stock: Stock,
+    /// Environments whose emptiness was told.
+    empty: BTreeSet<Environment>,
+}
+
+impl Keeper {
+    fn keep(&mut self, bell: &Bell) {
+        let mut back_off = BACK_OFF_FIRST;
+        loop {
+            let pause = match self.look(bell, u32::MAX) {
+                Ok(()) => {
+                    back_off = BACK_OFF_FIRST;
+                    LOOK_EVERY
+                }
+                Err(error) => {
+                    complain(&error);
+                    let pause = back_off;
+                    back_off = (back_off * 2).min(BACK_OFF_LAST);
+                    pause
+                }
+            };
+            if !bell.wait(pause) {
+                return;
             }
-            Err(error) => {
-                complain(&error);
-                let pause = back_off;
-                back_off = (back_off * 2).min(BACK_OFF_LAST);
-                pause
-            }
-        };
-        if !bell.wait(pause) {
-            return;
         }
     }
-}
 
-fn complain(error: &NodeError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::error!(%error, cause, "no more devices can be prepared for now");
-}
-
-/// New TSSs get devices of the token that the pool is filled in; those of any other do not count.
-fn count(store: &Store, ca: &TestCa) -> Result<u64, LedgerError> {
-    store.free_devices_in(ca.token(), Environment::Test)
-}
-
-fn fill(store: &Store, ca: &TestCa, settings: PoolSettings, bell: &Bell) -> Result<(), NodeError> {
-    while !bell.is_stopped() && count(store, ca)? < settings.target.into() {
-        store.add_device(&ca.prepare(settings.curve)?)?;
+    fn look(&mut self, bell: &Bell, at_most: u32) -> Result<(), NodeError> {
+        let Stock { store, clock, .. } = &self.stock;
+        let ended = store.set_ended_devices_aside(clock.now())?;
+        if ended > 0 {
+            tracing::warn!("{ended} prepared devices are not used: their certificates have ended");
+        }
+        if let Some(source) = &self.stock.source {
+            source.fill(store, bell, at_most)?;
+        }
+        self.tell_emptiness()
     }
-    Ok(())
+
+    /// Once, when it begins.
+    fn tell_emptiness(&mut self) -> Result<(), NodeError> {
+        for (environment, tokens) in &self.stock.foreign {
+            let mut free: u64 = 0;
+            for token in tokens {
+                let found = self.stock.store.free_devices_in(token, *environment)?;
+                free = free.saturating_add(found);
+            }
+            if free > 0 {
+                self.empty.remove(environment);
+            } else if self.empty.insert(*environment) {
+                tracing::warn!(
+                    %environment,
+                    "no device is ready for a new {environment} TSS: see `siegel pki list`"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TestSource {
+    /// New TSSs get devices of the token that the pool is filled in; those of any other do not count.
+    fn fill(&self, store: &Store, bell: &Bell, at_most: u32) -> Result<(), NodeError> {
+        let count = || store.free_devices_in(self.ca.token(), Environment::Test);
+        let target = self.target.min(at_most).into();
+        while !bell.is_stopped() && count()? < target {
+            store.add_device(&self.ca.prepare(self.curve)?)?;
+        }
+        Ok(())
+    }
 }

@@ -6,8 +6,11 @@
 mod clock;
 mod device_pool;
 mod entropy;
+mod foreign_ca;
 mod node;
+mod sampler;
 
-pub use clock::SystemClock;
+pub use clock::{Stopwatch, SystemClock};
 pub use entropy::SystemEntropy;
+pub use foreign_ca::{ForeignCa, ForeignCaError};
 pub use node::{Node, NodeError};

@@ -1,17 +1,21 @@
 //! One running Siegel: every room, wired.
 
-use super::device_pool::{DevicePool, PoolSettings};
-use crate::config::Config;
+use super::device_pool::{DevicePool, Stock, TestSource};
+use super::sampler::Sampler;
+use crate::config::{Config, DeviceSource};
 use crate::csp::pkcs11::Pkcs11Token;
 use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
-use crate::http::{BODY_LEN_MAX, Door, DoorSettings};
+use crate::http::meter::DoorMeter;
+use crate::http::{BODY_LEN_MAX, Door, DoorSettings, check_token_secret};
 use crate::ledger::{LedgerError, SealingKey, Store, StoreConfig};
 use crate::pki::{NewCa, PkiError, TestCa};
 use crate::signing::{Lanes, Submit, Token};
+use crate::telemetry::{Metrics, MetricsParts, SampleBox};
 use crate::terms::{Clock, Entropy, Environment};
 use crate::witness::{Checker, WitnessError, Witnesses};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why a node does not start.
@@ -20,6 +24,17 @@ pub enum NodeError {
     /// The ledger cannot be used.
     #[error("the ledger cannot be used")]
     Ledger(#[from] LedgerError),
+    /// The sealing key belongs to another ledger.
+    #[error(
+        "the sealing key {file} is not the one of this ledger: secrets.seal_key_file must name the file that the \
+         ledger was made with, or a copy of it"
+    )]
+    OtherSealingKey {
+        /// The file.
+        file: PathBuf,
+        /// What does not open.
+        source: LedgerError,
+    },
     /// A token cannot be used.
     #[error("the token {name} cannot be used; `siegel hsm check` says what it can do")]
     Token {
@@ -31,6 +46,19 @@ pub enum NodeError {
     /// Two sections lead to the same token.
     #[error("two [[token]] sections lead to the token {0}; keep one of them")]
     TokenTwice(String),
+    /// Keys in a token were made for the other environment.
+    #[error(
+        "the keys in the token {label} are for {kept}, but its [[token]] section says {configured}; \
+         TEST and LIVE never share a token"
+    )]
+    EnvironmentsMixed {
+        /// Label of the token.
+        label: String,
+        /// What the ledger says.
+        kept: Environment,
+        /// What the configuration says.
+        configured: Environment,
+    },
     /// There is no certificate authority.
     #[error("the test CA cannot be used")]
     Pki(#[from] PkiError),
@@ -45,10 +73,14 @@ pub enum NodeError {
 /// A running node. Stop it with [`Self::stop`] once no door hands commands in any more.
 pub struct Node {
     lanes: Arc<Lanes>,
-    pool: Option<Arc<DevicePool>>,
+    pool: Arc<DevicePool>,
     exports: Arc<ExportWorker>,
     witnesses: Witnesses,
     checker: Checker,
+    /// Where somebody watches.
+    sampler: Option<Sampler>,
+    sample: Arc<SampleBox>,
+    devices_target: u32,
     door: Door,
 }
 
@@ -65,7 +97,11 @@ impl Node {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
         require_standby(config, &store)?;
+        require_own_key(&store, &sealing, config)?;
         let tokens = open_tokens(config, &clock, &entropy)?;
+        for (label, token) in &tokens {
+            refuse_mixed_environments(&store, label, token.environment())?;
+        }
         let witnesses = start_witnesses(config, &store, &tokens, &clock, entropy.as_ref())?;
         let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
         let rules = config.rules.clone();
@@ -78,21 +114,27 @@ impl Node {
         let exports = ExportWorker::start(store.clone(), Arc::clone(&clock), settings)?;
         let exports = Arc::new(exports);
         let checker = Checker::start(store.clone(), config.check_messages_per_s)?;
-        let (requested, taken) = (Arc::clone(&exports), pool.clone());
+        let (requested, taken) = (Arc::clone(&exports), Arc::clone(&pool));
+        let sample = Arc::<SampleBox>::default();
+        let sampler = match config.telemetry.metrics_listen {
+            Some(_) => {
+                let (store, clock) = (store.clone(), Arc::clone(&clock));
+                Some(Sampler::start(store, clock, Arc::clone(&sample))?)
+            }
+            None => None,
+        };
         let door = Door {
             store,
             lanes: submit,
             clock,
             entropy,
             sealing,
+            export_pace: exports.pace(),
             export_requested: Arc::new(move || requested.wake()),
-            device_taken: Arc::new(move || {
-                if let Some(pool) = &taken {
-                    pool.wake();
-                }
-            }),
             witnesses: witnesses.status(),
             ledger_check: checker.status(),
+            device_taken: Arc::new(move || taken.wake()),
+            meter: DoorMeter::default(),
             settings: door_settings(config),
         };
         Ok(Self {
@@ -101,6 +143,9 @@ impl Node {
             exports,
             witnesses,
             checker,
+            sampler,
+            sample,
+            devices_target: config.pool_target,
             door,
         })
     }
@@ -108,6 +153,27 @@ impl Node {
     /// What the witnesses of this node say.
     pub fn witnesses(&self) -> &Witnesses {
         &self.witnesses
+    }
+
+    /// Everything that is counted. What the ledger holds is sampled only where `telemetry.metrics_listen`
+    /// is set.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(MetricsParts {
+            lanes: Arc::clone(&self.lanes),
+            door: self.door.meter.clone(),
+            connections_max: self.door.settings.transport.connections_max,
+            store: self.door.store.clone(),
+            sample: Arc::clone(&self.sample),
+            devices_target: self.devices_target,
+            clock: Arc::clone(&self.door.clock),
+        })
+    }
+
+    /// Lets the sampler look at the ledger again soon.
+    pub fn sample(&self) {
+        if let Some(sampler) = &self.sampler {
+            sampler.wake();
+        }
     }
 
     /// What doors need.
@@ -119,8 +185,9 @@ impl Node {
     pub fn stop(&self) {
         self.lanes.drain();
         self.exports.stop();
-        if let Some(pool) = &self.pool {
-            pool.stop();
+        self.pool.stop();
+        if let Some(sampler) = &self.sampler {
+            sampler.stop();
         }
         self.checker.stop();
         self.witnesses.stop();
@@ -134,6 +201,17 @@ impl Node {
     }
 }
 
+/// What was sealed with another key could not be opened when it is needed; better to say so at the start.
+fn require_own_key(store: &Store, sealing: &SealingKey, config: &Config) -> Result<(), NodeError> {
+    for secret in store.token_secrets()? {
+        check_token_secret(sealing, &secret).map_err(|source| NodeError::OtherSealingKey {
+            file: config.seal_key_file.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
 fn door_settings(config: &Config) -> DoorSettings {
     DoorSettings {
         log_format: config.api.log_format,
@@ -145,6 +223,7 @@ fn door_settings(config: &Config) -> DoorSettings {
         rates: config.protection.rates,
         wrong_logins: config.protection.wrong_logins.clone(),
         transport: config.protection.transport,
+        calls: config.log.calls,
         management: config.api.management,
         rules: config.rules.clone(),
     }
@@ -210,32 +289,63 @@ fn start_witnesses(
     Witnesses::start(store, &tokens, &config.witness, clock, entropy)
 }
 
-/// The pool for TEST, filled from the first TEST token, which is also the one that new TSSs go to.
-/// LIVE has no CA of ours (design decision 11).
+/// Whoever turns a TEST token into a LIVE one by a word in the configuration is told before anything is
+/// signed (design decision 11).
+pub(super) fn refuse_mixed_environments(
+    store: &Store,
+    label: &str,
+    configured: Environment,
+) -> Result<(), NodeError> {
+    let mut kept = store.environments_in(label)?.into_iter();
+    match kept.find(|kept| *kept != configured) {
+        Some(kept) => Err(NodeError::EnvironmentsMixed {
+            label: label.to_owned(),
+            kept,
+            configured,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The pool for TEST is filled in the first TEST token, unless a foreign CA makes the certificates. LIVE
+/// has no CA of ours (design decision 11).
 fn start_pool(
     config: &Config,
     store: &Store,
     tokens: &BTreeMap<String, Token>,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
-) -> Result<Option<Arc<DevicePool>>, NodeError> {
-    let test = tokens
-        .values()
-        .find(|token| token.environment() == Environment::Test);
-    let Some(token) = test else {
-        return Ok(None);
+) -> Result<Arc<DevicePool>, NodeError> {
+    let of = |environment| {
+        let fitting = tokens.iter();
+        fitting.filter(move |(_, token)| token.environment() == environment)
     };
-    let csp = Arc::clone(token.csp());
-    let ca = open_ca(store, &csp, clock, entropy)?;
-    let settings = PoolSettings {
-        curve: config.curve,
-        target: config.pool_target,
+    let first_test = match config.device_source {
+        DeviceSource::TestCa => of(Environment::Test).next(),
+        DeviceSource::Foreign => None,
     };
-    Ok(Some(Arc::new(DevicePool::start(
-        store.clone(),
-        ca,
-        settings,
-    )?)))
+    let source = match first_test {
+        Some((_, token)) => Some(TestSource {
+            ca: open_ca(store, token.csp(), clock, entropy)?,
+            curve: config.curve,
+            target: config.pool_target,
+        }),
+        None => None,
+    };
+    let mut foreign = Vec::new();
+    for environment in [Environment::Test, Environment::Live] {
+        let is_ours = environment == Environment::Test && source.is_some();
+        let labels: Vec<_> = of(environment).map(|(label, _)| label.clone()).collect();
+        if !is_ours && !labels.is_empty() {
+            foreign.push((environment, labels));
+        }
+    }
+    Ok(Arc::new(DevicePool::start(Stock {
+        store: store.clone(),
+        clock: Arc::clone(clock),
+        source,
+        foreign,
+    })?))
 }
 
 /// The test CA of this ledger and token, made where there is none. Two nodes that make one at the same

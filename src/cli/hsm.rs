@@ -4,7 +4,6 @@
 
 use super::FAILED;
 use crate::app::{SystemClock, SystemEntropy};
-use crate::config::LogConfig;
 use crate::csp::CspError;
 use crate::csp::pkcs11::{
     Finding, Pkcs11Token, ProbeOptions, RawToken, Selector, SlotReport, TokenConfig, Verdict,
@@ -125,10 +124,7 @@ fn prepare(tokens: &[RawToken], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
             .map(|(token, (_, variables))| (token.name.as_str(), variables)),
     )?;
     environment::reexec_with(&variables)?;
-    telemetry::start(&LogConfig {
-        json: false,
-        filter: "warn,cryptoki=off".to_owned(),
-    })?;
+    telemetry::start_for_command()?;
     let mut modules: Vec<PathBuf> = Vec::new();
     for (module, _) in libraries {
         if !modules.contains(&module) {

@@ -68,7 +68,10 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<()> {
         SealingKey::create_file(&seal_key, &SystemEntropy).context("seal.key could not be made")?;
     }
     // Last, because its presence says that everything else is there.
-    write_private(&configuration, &configuration_text(args.port, &module))?;
+    write_private(
+        &configuration,
+        configuration_text(args.port, &module).as_bytes(),
+    )?;
     println!(
         "{} is ready; start with: siegel serve --config {0}",
         configuration.display()
@@ -102,11 +105,11 @@ fn make_token(dir: &Path, conf: &Path, module: &Path) -> anyhow::Result<()> {
         "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
         tokens.display()
     );
-    write_private(conf, &conf_text)?;
+    write_private(conf, conf_text.as_bytes())?;
     let pin = random_digits(16);
     initialise_token(module, TOKEN_LABEL, &random_digits(16), &pin)
         .context("the SoftHSM token could not be made")?;
-    write_private(&pin_file, pin.expose())
+    write_private(&pin_file, pin.expose().as_bytes())
 }
 
 fn random_digits(count: usize) -> Secret {

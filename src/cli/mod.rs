@@ -5,11 +5,14 @@
 //! (or that was not tried, to spare the token).
 
 mod admin;
+mod bench;
+mod client;
 mod demo;
 mod files;
 mod hsm;
 mod init;
 mod ledger;
+mod pki;
 mod processdata;
 mod serve;
 mod verify;
@@ -47,9 +50,13 @@ enum Command {
     Ledger(ledger::LedgerArgs),
     /// Tokens that hold keys: what there is, and what it can do.
     Hsm(hsm::HsmArgs),
+    /// Devices whose certificates a foreign authority makes: requests out, certificates in.
+    Pki(pki::PkiArgs),
     /// Write processData from the words of DSFinV-K: one JSON object a line in, one answer a line out.
     #[command(name = "processdata")]
     ProcessData(processdata::ProcessDataArgs),
+    /// Measure a server of this dialect, a token or a ledger.
+    Bench(Box<bench::BenchArgs>),
     /// Check exports and QR codes, of any maker. Exit code 0: clean; 1: findings; 2: not readable.
     Verify(verify::VerifyArgs),
 }
@@ -61,10 +68,12 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
         Command::ProcessData(args) => processdata::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => bench::run(&args),
         Command::Verify(args) => Ok(verify::run(&args)),
         Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger::run(args),
         Command::Hsm(args) => Ok(hsm::run(&args)),
+        Command::Pki(args) => pki::run(&args),
     };
     match outcome {
         Ok(code) => code,

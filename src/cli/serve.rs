@@ -4,9 +4,12 @@ use crate::app::{Node, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::csp::pkcs11::environment;
 use crate::http;
+use crate::ledger::SealingKey;
 use crate::telemetry;
+use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
     if args.check_config {
+        SealingKey::from_file(&config.seal_key_file)?;
         println!("{} makes sense", args.config.display());
         return Ok(());
     }
@@ -39,8 +43,11 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     telemetry::start(&config.log)?;
     // Early, so that a port in use is told before anything is touched.
     let address = args.listen.unwrap_or(config.listen);
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("{address} cannot be listened on; is another server running?"))?;
+    let listener = listen(address, "server.listen, --listen")?;
+    let watched = config.telemetry.metrics_listen;
+    let watched = watched.map(|address| listen(address, "telemetry.metrics_listen"));
+    let watched = watched.transpose()?;
+    allow_files();
     tracing::warn!(
         "Siegel is not certified by the BSI: its signatures do not fulfil the duties of § 146a AO"
     );
@@ -52,17 +59,41 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         Arc::new(SystemClock::new()),
         Arc::new(SystemEntropy),
     )?;
-    let served = actix_web::rt::System::new().block_on(serve(&node, listener));
+    let served = actix_web::rt::System::new().block_on(serve(&node, listener, watched));
     node.stop();
     // Kept until the process is gone: threads that sign would otherwise close their sessions while the
     // module's own end-of-process code runs, and SoftHSM then crashes now and again.
     std::mem::forget(node);
-    served.context("the HTTP server ended by itself")
+    served
 }
 
-async fn serve(node: &Node, listener: TcpListener) -> std::io::Result<()> {
+/// `setting` is where the address comes from.
+fn listen(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| {
+        let help = if error.kind() == ErrorKind::AddrInUse {
+            "another program listens there, perhaps another server; stop it, or choose another port"
+        } else if error.kind() == ErrorKind::AddrNotAvailable {
+            "no network interface of this machine has this address; choose another address"
+        } else if error.kind() == ErrorKind::PermissionDenied {
+            "this user may not listen on this port; choose one above 1023"
+        } else {
+            "choose another address or port"
+        };
+        let what = format!("{address} cannot be listened on: {help} ({setting})");
+        anyhow::Error::from(error).context(what)
+    })
+}
+
+/// `watched` is where metrics are told.
+async fn serve(
+    node: &Node,
+    listener: TcpListener,
+    watched: Option<TcpListener>,
+) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    let server = http::serve(node.door(), listener)?;
+    let watched = watched.map(|listener| tell_metrics(node, listener));
+    let watched = watched.transpose().context("metrics cannot be told")?;
+    let server = http::serve(node.door(), listener).context("HTTP cannot be served")?;
     let handle = server.handle();
     // Before anybody hears that we are ready: a signal that came earlier would end the process at once.
     match stop_signal() {
@@ -76,7 +107,22 @@ async fn serve(node: &Node, listener: TcpListener) -> std::io::Result<()> {
         }
     }
     tracing::info!("ready on http://{address}/api/v2");
-    server.await
+    let served = server.await;
+    // Last, so that somebody who watches sees the end.
+    if let Some(watched) = watched {
+        watched.stop(false).await;
+    }
+    served.context("the HTTP server ended by itself")
+}
+
+fn tell_metrics(node: &Node, listener: TcpListener) -> std::io::Result<ServerHandle> {
+    let address = listener.local_addr()?;
+    let metrics = node.metrics();
+    let server = http::serve_metrics(Arc::new(move || metrics.text()), listener)?;
+    let handle = server.handle();
+    drop(actix_web::rt::spawn(server));
+    tracing::info!("metrics on http://{address}/metrics");
+    Ok(handle)
 }
 
 /// Catches signals from now on; what is returned waits for the first one.
@@ -90,6 +136,19 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Each connection is a file to the system, and many systems allow a thousand unless they are asked for
+/// more. Without it the server accepts fewer connections; that is no reason not to start.
+fn allow_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, "the limit on open files could not be raised");
+    }
 }
 
 /// PINs and keys of this process must not reach a disk.

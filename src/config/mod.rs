@@ -4,10 +4,13 @@
 //! file is told in one sentence that says what to change. Relative paths start at the folder of the
 //! configuration file. Anything unsafe begins with `danger_`.
 
+mod ledger;
 mod protection;
 mod raw;
+mod telemetry;
 
 use crate::csp::pkcs11::{TokenConfig, TokenConfigError};
+use crate::http::CallTrace;
 use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
@@ -41,6 +44,8 @@ pub struct Config {
     pub seal_key_file: PathBuf,
     /// The tokens; labels differ.
     pub tokens: Vec<TokenConfig>,
+    /// Where the devices of TEST come from; those of LIVE always come from a foreign CA.
+    pub device_source: DeviceSource,
     /// Curve of new TSSs.
     pub curve: Curve,
     /// Prepared devices to keep ready.
@@ -57,6 +62,17 @@ pub struct Config {
     pub protection: ProtectionConfig,
     /// Traces.
     pub log: LogConfig,
+    /// What is told to those who watch the node.
+    pub telemetry: TelemetryConfig,
+}
+
+/// Who makes the certificates of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceSource {
+    /// Our test CA, in the token; the pool fills itself.
+    TestCa,
+    /// Somebody else; devices are ready when their certificates were imported.
+    Foreign,
 }
 
 /// Settings of the HTTP dialect.
@@ -88,6 +104,15 @@ pub struct LogConfig {
     pub json: bool,
     /// Filter as of `tracing-subscriber`, such as `info,siegel::signing=debug`.
     pub filter: String,
+    /// One trace per answered call.
+    pub calls: CallTrace,
+}
+
+/// Settings of what is told to those who watch the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TelemetryConfig {
+    /// Where `/metrics` is served; `None` for nowhere.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// What is wrong with a configuration.
@@ -154,6 +179,16 @@ impl Config {
             .iter()
             .any(|token| token.environment == Environment::Live)
     }
+}
+
+/// The curve with this name, if keys of TSSs may be on it.
+pub fn device_curve(name: &str) -> Option<Curve> {
+    Curve::from_name(name).filter(|curve| match curve {
+        Curve::Secp256r1 | Curve::Secp384r1 | Curve::BrainpoolP256r1 | Curve::BrainpoolP384r1 => {
+            true
+        }
+        Curve::Secp521r1 | Curve::BrainpoolP512r1 => false,
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::ConfigError;
 use super::raw::value;
-use crate::http::{Rates, Transport, WrongLogins};
+use crate::http::{BODY_LEN_MAX, Rates, Transport, WrongLogins};
 use serde::Deserialize;
 
 #[derive(Debug, Default, Deserialize)]
@@ -11,6 +11,8 @@ pub(super) struct RawProtection {
     connections_max: Option<usize>,
     header_timeout_ms: Option<u32>,
     body_timeout_ms: Option<u32>,
+    answer_timeout_ms: Option<u32>,
+    bodies_len_max: Option<usize>,
     wrong_logins_per_key: Option<u32>,
     wrong_logins_per_address: Option<u32>,
     client_address_header: Option<String>,
@@ -36,6 +38,8 @@ impl RawProtection {
             connections_max: self.connections_max.unwrap_or(4096),
             header_timeout_ms: self.header_timeout_ms.unwrap_or(10_000),
             body_timeout_ms: self.body_timeout_ms.unwrap_or(30_000),
+            answer_timeout_ms: self.answer_timeout_ms.unwrap_or(60_000),
+            bodies_len_max: self.bodies_len_max.unwrap_or(64 * BODY_LEN_MAX),
         };
         if transport.connections_max == 0 {
             return Err(value("protection.connections_max", "must be at least 1"));
@@ -47,6 +51,14 @@ impl RawProtection {
         if transport.body_timeout_ms < 100 {
             let problem = "must be at least 100 ms";
             return Err(value("protection.body_timeout_ms", problem));
+        }
+        if transport.answer_timeout_ms < 100 {
+            let problem = "must be at least 100 ms";
+            return Err(value("protection.answer_timeout_ms", problem));
+        }
+        if transport.bodies_len_max < BODY_LEN_MAX {
+            let problem = "must be at least 1048576, the largest body that is taken";
+            return Err(value("protection.bodies_len_max", problem));
         }
         let header = self.client_address_header;
         let in_name = |c: char| c.is_ascii_alphanumeric() || c == '-';

@@ -1,13 +1,17 @@
 //! The file as it is written.
 
+use super::ledger::RawLedger;
 use super::protection::RawProtection;
-use super::{ApiConfig, Config, ConfigError, ExportConfig, LogConfig, UNCERTIFIED_LIVE_SENTENCE};
+use super::telemetry::RawTelemetry;
+use super::{
+    ApiConfig, Config, ConfigError, DeviceSource, ExportConfig, LogConfig,
+    UNCERTIFIED_LIVE_SENTENCE, device_curve,
+};
 use crate::csp::pkcs11::{RawToken, TokenConfig};
-use crate::ledger::StoreConfig;
+use crate::http::CallTrace;
 use crate::signing::LaneSettings;
 use crate::sma;
 use crate::terms::{Curve, Environment, LogFormat};
-use crate::witness::WitnessSettings;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -38,6 +42,8 @@ pub(super) struct RawConfig {
     protection: RawProtection,
     #[serde(default)]
     log: RawLog,
+    #[serde(default)]
+    telemetry: RawTelemetry,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -49,21 +55,6 @@ struct RawServer {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawLedger {
-    sqlite: Option<PathBuf>,
-    postgres: Option<String>,
-    connections_max: Option<u32>,
-    lock_timeout_ms: Option<u32>,
-    witness_file: Option<PathBuf>,
-    #[serde(default)]
-    danger_begin_anew: bool,
-    #[serde(default)]
-    danger_live_without_standby: bool,
-    check_messages_per_s: Option<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawSecrets {
     seal_key_file: PathBuf,
 }
@@ -71,6 +62,7 @@ struct RawSecrets {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPki {
+    source: Option<String>,
     curve: Option<String>,
     pool_target: Option<u32>,
 }
@@ -115,6 +107,7 @@ struct RawExport {
 struct RawLog {
     format: Option<String>,
     filter: Option<String>,
+    calls: Option<String>,
 }
 
 impl RawConfig {
@@ -128,23 +121,26 @@ impl RawConfig {
         })?;
         let tokens = check_tokens(self.tokens, folder)?;
         check_live(&tokens, self.danger_uncertified_live.as_deref())?;
+        let lanes = self.lanes.check(self.ledger.lock_timeout_ms()?)?;
         Ok(Config {
             listen,
             workers: at_least_one("server.workers", self.server.workers)?,
             witness: self.ledger.witness(folder)?,
             live_without_standby: self.ledger.danger_live_without_standby,
             check_messages_per_s: self.ledger.check_messages_per_s.unwrap_or(200),
-            store: self.ledger.check(folder)?,
-            seal_key_file: folder.join(self.secrets.seal_key_file),
+            store: self.ledger.check(folder, &lanes)?,
+            seal_key_file: self.secrets.check(folder)?,
             tokens,
+            device_source: self.pki.source()?,
             curve: self.pki.curve()?,
             pool_target: self.pki.pool_target.unwrap_or(20),
             rules: self.limits.check()?,
-            lanes: self.lanes.check()?,
+            lanes,
             api: self.api.check()?,
             export: self.export.check()?,
             protection: self.protection.check()?,
             log: self.log.check()?,
+            telemetry: self.telemetry.check(listen)?,
         })
     }
 }
@@ -186,56 +182,28 @@ fn check_live(tokens: &[TokenConfig], sentence: Option<&str>) -> Result<(), Conf
     })
 }
 
-impl RawLedger {
-    fn witness(&self, folder: &Path) -> Result<WitnessSettings, ConfigError> {
-        let file = self.witness_file.as_deref();
-        let file = file.unwrap_or(Path::new("node.witness"));
-        if file.file_name().is_none() {
-            return Err(value("ledger.witness_file", "must name a file"));
+impl RawSecrets {
+    fn check(self, folder: &Path) -> Result<PathBuf, ConfigError> {
+        if self.seal_key_file.as_os_str().is_empty() {
+            let problem = "is empty; give the path of the key file, such as \"seal.key\"";
+            return Err(value("secrets.seal_key_file", problem));
         }
-        Ok(WitnessSettings {
-            file: folder.join(file),
-            begins_anew: self.danger_begin_anew,
-        })
-    }
-
-    fn check(self, folder: &Path) -> Result<StoreConfig, ConfigError> {
-        match (self.sqlite, self.postgres) {
-            (Some(path), None) => Ok(StoreConfig::Sqlite {
-                path: folder.join(path),
-            }),
-            (None, Some(url)) => {
-                let lock_timeout_ms = self.lock_timeout_ms.unwrap_or(5000);
-                // To PostgreSQL, 0 means for ever.
-                if !(1..=20_000).contains(&lock_timeout_ms) {
-                    let problem = "must be from 1 to 20000 ms";
-                    return Err(value("ledger.lock_timeout_ms", problem));
-                }
-                Ok(StoreConfig::Postgres {
-                    url,
-                    connections_max: self.connections_max.unwrap_or(8),
-                    lock_timeout_ms,
-                })
-            }
-            (None, None) | (Some(_), Some(_)) => Err(value(
-                "ledger",
-                "needs either sqlite = FILE or postgres = URL",
-            )),
-        }
+        Ok(folder.join(self.seal_key_file))
     }
 }
 
 impl RawPki {
+    fn source(&self) -> Result<DeviceSource, ConfigError> {
+        match self.source.as_deref() {
+            None | Some("test-ca") => Ok(DeviceSource::TestCa),
+            Some("foreign") => Ok(DeviceSource::Foreign),
+            Some(_) => Err(value("pki.source", "must be \"test-ca\" or \"foreign\"")),
+        }
+    }
+
     fn curve(&self) -> Result<Curve, ConfigError> {
         let name = self.curve.as_deref().unwrap_or("secp256r1");
-        let curve = Curve::from_name(name).filter(|curve| match curve {
-            Curve::Secp256r1
-            | Curve::Secp384r1
-            | Curve::BrainpoolP256r1
-            | Curve::BrainpoolP384r1 => true,
-            Curve::Secp521r1 | Curve::BrainpoolP512r1 => false,
-        });
-        curve.ok_or_else(|| {
+        device_curve(name).ok_or_else(|| {
             let names = "secp256r1, secp384r1, brainpoolP256r1 or brainpoolP384r1";
             value("pki.curve", &format!("must be {names}"))
         })
@@ -245,12 +213,11 @@ impl RawPki {
 impl RawLimits {
     fn check(self) -> Result<sma::Settings, ConfigError> {
         let default = sma::Settings::default();
-        let prefix = self
-            .description_prefix
-            .unwrap_or(default.description_prefix);
+        let prefix = self.description_prefix;
         let printable = |c: char| c.is_ascii_alphanumeric() || " '()+,-./:=?".contains(c);
         // 100 characters in all, of which the TSS id in its brackets takes 39.
-        if prefix.len() > 61 || !prefix.chars().all(printable) {
+        let fits = |prefix: &String| prefix.len() <= 61 && prefix.chars().all(printable);
+        if !prefix.as_ref().is_none_or(fits) {
             let problem = "may have at most 61 characters out of A-Z a-z 0-9 and '()+,-./:=?";
             return Err(value("limits.description_prefix", problem));
         }
@@ -272,13 +239,13 @@ impl RawLimits {
 }
 
 impl RawLanes {
-    fn check(self) -> Result<LaneSettings, ConfigError> {
+    fn check(self, lock_timeout_ms: u32) -> Result<LaneSettings, ConfigError> {
         let default = LaneSettings::default();
         let or = |key, wanted, default| {
             at_least_one(key, wanted).map(|wanted| wanted.unwrap_or(default))
         };
         let hsm_timeout_ms = self.hsm_timeout_ms.unwrap_or(default.hsm_timeout_ms);
-        // PostgreSQL lets go of the locks of a batch that is silent for longer than 30 s.
+        // As long, and a little longer, other nodes wait for one that is frozen.
         if !(100..=20_000).contains(&hsm_timeout_ms) {
             let problem = "must be from 100 to 20000 ms";
             return Err(value("lanes.hsm_timeout_ms", problem));
@@ -304,6 +271,7 @@ impl RawLanes {
                 default.batch_len_max,
             )?,
             hsm_timeout_ms,
+            lock_wait_ms: lock_timeout_ms.into(),
             early_wait_ms,
         })
     }
@@ -352,8 +320,18 @@ impl RawLog {
             Some("json") => true,
             Some(_) => return Err(value("log.format", "must be \"text\" or \"json\"")),
         };
+        let calls = match self.calls.as_deref() {
+            Some("off") => CallTrace::Off,
+            None | Some("debug") => CallTrace::Debug,
+            Some("info") => CallTrace::Info,
+            Some(_) => {
+                let problem = "must be \"off\", \"debug\" or \"info\"";
+                return Err(value("log.calls", problem));
+            }
+        };
         Ok(LogConfig {
             json,
+            calls,
             filter: self.filter.unwrap_or_else(|| "info".to_owned()),
         })
     }

@@ -1,4 +1,6 @@
 use super::*;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 
 const MINIMAL: &str = r#"
 [ledger]
@@ -16,21 +18,20 @@ pin_file = "token.pin"
 fn read(text: &str) -> Result<Config, ConfigError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("siegel.toml");
-    std::fs::write(folder.path().join("token.pin"), "1234\n").unwrap();
+    write_pin(folder.path());
     std::fs::write(&path, text).unwrap();
     Config::read(&path)
 }
 
+fn write_pin(folder: &Path) {
+    let file = folder.join("token.pin");
+    std::fs::write(&file, "1234\n").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+}
+
 /// The sentence an operator reads, with its causes.
 fn complaint(text: &str) -> String {
-    let error = read(text).expect_err("this configuration must be refused");
-    let mut said = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        said = format!("{said}: {inner}");
-        cause = inner.source();
-    }
-    said
+    crate::terms::chain(&read(text).expect_err("this configuration must be refused"))
 }
 
 #[test]
@@ -40,7 +41,14 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.rules, sma::Settings::default());
     assert_eq!(config.lanes, LaneSettings::default());
     assert_eq!((config.curve, config.pool_target), (Curve::Secp256r1, 20));
+    assert_eq!(config.device_source, DeviceSource::TestCa);
     assert!(!config.has_live());
+}
+
+#[test]
+fn devices_of_test_may_come_from_a_foreign_ca() {
+    let config = read(&format!("{MINIMAL}\n[pki]\nsource = \"foreign\"")).unwrap();
+    assert_eq!(config.device_source, DeviceSource::Foreign);
 }
 
 #[test]
@@ -52,6 +60,7 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
         ),
         ("[server]\nworkers = 0", "server.workers must be at least 1"),
         ("[pki]\ncurve = \"secp192r1\"", "pki.curve must be"),
+        ("[pki]\nsource = \"bsi\"", "pki.source must be"),
         ("[api]\nlog_format = \"v1\"", "api.log_format must be"),
         ("[api]\naccess_token_s = 0", "api.access_token_s must be"),
         (
@@ -89,10 +98,27 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
             "protection.body_timeout_ms must be",
         ),
         (
+            "[protection]\nanswer_timeout_ms = 99",
+            "protection.answer_timeout_ms must be",
+        ),
+        (
+            "[protection]\nbodies_len_max = 1048575",
+            "protection.bodies_len_max must be",
+        ),
+        (
             "[protection]\nclient_address_header = \"x: y\"",
             "protection.client_address_header must be",
         ),
         ("[log]\nformat = \"xml\"", "log.format must be"),
+        ("[log]\ncalls = \"all\"", "log.calls must be"),
+        (
+            "[telemetry]\nmetrics_listen = \"9464\"",
+            "telemetry.metrics_listen must be ADDRESS:PORT",
+        ),
+        (
+            "[telemetry]\nmetrics_listen = \"127.0.0.1:8080\"",
+            "telemetry.metrics_listen must differ from server.listen",
+        ),
         ("[server]\nport = 1", "unknown field `port`"),
     ] {
         let said = complaint(&format!("{MINIMAL}\n{wrong}"));
@@ -148,7 +174,8 @@ fn a_line_that_is_not_understood_is_numbered_but_not_repeated() {
 
 const EXAMPLE: &str = include_str!("../../schema/siegel.example.toml");
 
-/// Keys of the example that cannot be used beside what it uses, and one whose default depends on the machine.
+/// Keys of the example that cannot be used beside what it uses, and those whose default depends on the machine
+/// or on the environment of a TSS.
 const NOT_DEFAULTS: &[&str] = &[
     "workers",
     "postgres",
@@ -156,6 +183,8 @@ const NOT_DEFAULTS: &[&str] = &[
     "slot",
     "pin_env",
     "client_address_header",
+    "description_prefix",
+    "metrics_listen",
 ];
 
 /// The example with the keys in its comments made real, but for these.
@@ -186,7 +215,7 @@ fn the_values_in_the_comments_of_the_example_are_the_defaults() {
     // The folder of the file is another one at each reading.
     let told = |text: &str| {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("token.pin"), "1234\n").unwrap();
+        write_pin(folder.path());
         let config = toml::from_str::<RawConfig>(text)
             .unwrap()
             .check(folder.path());

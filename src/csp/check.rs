@@ -50,21 +50,39 @@ pub fn public_key(key: &PublicKey) -> Result<(), CheckError> {
 ///
 /// A digest longer than the order of the curve is cut off on the left-most bits, as ECDSA says.
 pub fn verify(key: &PublicKey, digest: &[u8], signature: &[u8]) -> Result<(), CheckError> {
-    let parsed = parse(key)?;
-    if signature.len() != key.curve.signature_len() {
-        return Err(CheckError::SignatureInvalid { source: None });
+    ParsedKey::parse(key)?.verify(digest, signature)
+}
+
+/// A public key that was read once, for many signatures.
+pub struct ParsedKey {
+    curve: Curve,
+    key: EcKey<Public>,
+}
+
+impl ParsedKey {
+    /// Reads a key, and checks that it is an uncompressed point on its curve.
+    pub fn parse(key: &PublicKey) -> Result<Self, CheckError> {
+        let curve = key.curve;
+        parse(key).map(|key| Self { curve, key })
     }
-    let (r, s) = signature.split_at(key.curve.field_len());
-    let verdict = BigNum::from_slice(r)
-        .and_then(|r| Ok((r, BigNum::from_slice(s)?)))
-        .and_then(|(r, s)| EcdsaSig::from_private_components(r, s))
-        .and_then(|signature| signature.verify(digest, &parsed));
-    match verdict {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(CheckError::SignatureInvalid { source: None }),
-        Err(stack) => Err(CheckError::SignatureInvalid {
-            source: Some(stack),
-        }),
+
+    /// Like [`verify`].
+    pub fn verify(&self, digest: &[u8], signature: &[u8]) -> Result<(), CheckError> {
+        if signature.len() != self.curve.signature_len() {
+            return Err(CheckError::SignatureInvalid { source: None });
+        }
+        let (r, s) = signature.split_at(self.curve.field_len());
+        let verdict = BigNum::from_slice(r)
+            .and_then(|r| Ok((r, BigNum::from_slice(s)?)))
+            .and_then(|(r, s)| EcdsaSig::from_private_components(r, s))
+            .and_then(|signature| signature.verify(digest, &self.key));
+        match verdict {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(CheckError::SignatureInvalid { source: None }),
+            Err(stack) => Err(CheckError::SignatureInvalid {
+                source: Some(stack),
+            }),
+        }
     }
 }
 

@@ -5,9 +5,11 @@
 
 pub mod check;
 pub mod pkcs11;
+mod vitals;
 
 use crate::terms::Curve;
 use std::fmt;
+pub use vitals::{TokenState, TokenVitals};
 
 /// Identifies a key pair within its token: the random `CKA_ID` we chose, the same on both halves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -183,6 +185,16 @@ pub trait Csp: Send + Sync {
     /// Makes the token remember it, beside what it remembers of other ledgers.
     fn write_anchor(&self, _anchor: &Anchor) -> Result<(), CspError> {
         Err(no_anchors(self.token()))
+    }
+
+    /// How the token is as far as that is known; asks it nothing and does not block.
+    fn vitals(&self) -> TokenVitals {
+        TokenVitals {
+            state: TokenState::Ready,
+            generation: self.generation(),
+            sessions_in_use: 0,
+            sessions_max: 0,
+        }
     }
 }
 

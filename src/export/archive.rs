@@ -8,9 +8,13 @@ use crate::terms::SignatureCounter;
 use bytes::Bytes;
 use std::vec::IntoIter;
 
-/// Messages read at a time. Each is as long as a till may make it (up to about the body limit of the
-/// HTTP door), so this bounds the memory of a download: some 20 MiB at worst, some 20 KiB as a rule.
-const PAGE_LEN: u32 = 32;
+/// Most messages read at a time.
+const PAGE_LEN_MAX: u32 = 32;
+/// The first ones: each is as long as a till may make it, up to about the body limit of the HTTP door.
+const PAGE_LEN_FIRST: u32 = 4;
+/// Bytes that a page should not have more of. It bounds what a download keeps in memory while its client
+/// takes nothing: some MiB where long messages follow short ones, and less as a rule.
+const PAGE_BYTES: usize = 256 * 1024;
 /// A piece ends with the file that makes it this long, in bytes.
 const PIECE_LEN: usize = 128 * 1024;
 
@@ -23,6 +27,8 @@ pub struct Archive {
     rest: Selection,
     after: SignatureCounter,
     page: IntoIter<MessageRow>,
+    /// Messages to be read next.
+    page_len: u32,
     page_is_last: bool,
     found: u64,
     stage: Stage,
@@ -49,6 +55,7 @@ impl Archive {
             row,
             after: SignatureCounter::new(0),
             page: Vec::new().into_iter(),
+            page_len: PAGE_LEN_FIRST,
             page_is_last: false,
             found: 0,
             stage: Stage::Head,
@@ -90,14 +97,15 @@ impl Archive {
         }
         let rows = self
             .store
-            .messages(self.row.tss, &self.rest, self.after, PAGE_LEN)?;
+            .messages(self.row.tss, &self.rest, self.after, self.page_len)?;
         if let Some(last) = rows.last() {
             self.after = last.signature_counter;
             // Of two lower bounds SQLite searches by one and filters by the other; left at the first
             // message, it would walk over everything read so far for every page.
             self.rest.counters = self.after.value()..=*self.rest.counters.end();
         }
-        self.page_is_last = u32::try_from(rows.len()).is_ok_and(|len| len < PAGE_LEN);
+        self.page_is_last = u32::try_from(rows.len()).is_ok_and(|len| len < self.page_len);
+        self.page_len = next_page_len(&rows);
         self.page = rows.into_iter();
         Ok(self.page.next())
     }
@@ -112,6 +120,13 @@ impl Archive {
         }
         Ok(())
     }
+}
+
+/// As many messages of this length as make a page.
+fn next_page_len(rows: &[MessageRow]) -> u32 {
+    let bytes: usize = rows.iter().map(|row| row.der.len()).sum();
+    let fitting = rows.len().saturating_mul(PAGE_BYTES) / bytes.max(1);
+    u32::try_from(fitting).map_or(PAGE_LEN_MAX, |fitting| fitting.clamp(1, PAGE_LEN_MAX))
 }
 
 impl Iterator for Archive {

@@ -5,12 +5,14 @@
 
 mod archive;
 mod info;
+mod pace;
 mod request;
 mod tar_blocks;
 mod worker;
 
 pub use archive::Archive;
 pub use info::info_csv;
+pub use pace::Pace;
 pub use request::{ExportWish, freeze};
 pub use worker::{ExportSettings, ExportWorker};
 

@@ -1,7 +1,11 @@
+use super::Pace;
 use super::info::info_csv;
 use super::tar_blocks::{END, append};
-use crate::terms::{LogFormat, SeTime};
+use crate::ledger::{ExportRow, ExportState, QueuedExport};
+use crate::sma::Metadata;
+use crate::terms::{ExportId, LogFormat, SeTime, SignatureCounter, TssId};
 use std::io::Read as _;
+use uuid::Uuid;
 
 fn time() -> SeTime {
     SeTime::try_from(1_787_078_299).unwrap()
@@ -87,4 +91,113 @@ fn info_of_version_3_has_ten_fields_in_each_line() {
     }
     assert_eq!(lines[5], r#""description:","say ""when""",,,,,,,,"#);
     assert!(text.ends_with('\n'));
+}
+
+fn requested(number: u128, messages: u64) -> ExportRow {
+    ExportRow {
+        tss: TssId::new(Uuid::from_u128(7)),
+        id: ExportId::new(Uuid::from_u128(number)),
+        state: ExportState::Pending,
+        filter: String::new(),
+        selection: None,
+        messages: None,
+        messages_max: 1_000_000,
+        counter_at_request: SignatureCounter::new(messages),
+        time_request: time(),
+        info_csv: Vec::new(),
+        certificates: Vec::new(),
+        time_start: None,
+        time_end: None,
+        time_expiration: None,
+        time_error: None,
+        exception: None,
+        metadata: Metadata::default(),
+    }
+}
+
+/// Seconds from now until it is expected to end, behind others of so many messages.
+fn expected_s(pace: &Pace, row: &ExportRow, before: &[u64], passed_s: i64) -> Option<i64> {
+    let others = (100..).zip(before).map(|(number, messages)| {
+        let other = requested(number, *messages);
+        QueuedExport {
+            tss: other.tss,
+            id: other.id,
+            messages: *messages,
+        }
+    });
+    let own = QueuedExport {
+        tss: row.tss,
+        id: row.id,
+        messages: row.counter_at_request.value(),
+    };
+    let after = QueuedExport {
+        id: ExportId::new(Uuid::from_u128(999)),
+        messages: u64::MAX,
+        ..own.clone()
+    };
+    let queue: Vec<_> = others.chain([own, after]).collect();
+    let now = time().plus_seconds(passed_s);
+    let end = pace.completion(row, &queue, now)?;
+    Some(end.unix_seconds() - now.unix_seconds())
+}
+
+#[test]
+fn an_export_is_expected_to_end_after_those_before_it_and_its_own_messages() {
+    let pace = Pace::default();
+    assert_eq!(expected_s(&pace, &requested(1, 20), &[], 0), Some(1));
+    let long = requested(1, 1_000_000);
+    assert_eq!(expected_s(&pace, &long, &[], 0), Some(10));
+    assert_eq!(expected_s(&pace, &long, &[500_000, 1_000_001], 0), Some(26));
+    // However long it has waited.
+    assert_eq!(expected_s(&pace, &long, &[500_000], 3600), Some(15));
+    // A number that no ledger has is no reason to break down.
+    assert!(expected_s(&pace, &long, &[u64::MAX, u64::MAX], 0) > Some(1));
+}
+
+#[test]
+fn an_export_that_is_worked_at_waits_for_nobody_and_has_not_ended_yet() {
+    let pace = Pace::default();
+    let working = ExportRow {
+        state: ExportState::Working,
+        time_start: Some(time()),
+        ..requested(1, 1_000_000)
+    };
+    for (passed_s, left_s) in [(0, 10), (4, 6), (9, 1), (10, 1), (600, 1), (-5, 10)] {
+        assert_eq!(
+            expected_s(&pace, &working, &[500_000], passed_s),
+            Some(left_s)
+        );
+    }
+    for state in [
+        ExportState::Completed,
+        ExportState::Error,
+        ExportState::Cancelled,
+    ] {
+        let ended = ExportRow {
+            state,
+            ..working.clone()
+        };
+        assert_eq!(expected_s(&pace, &ended, &[], 0), None);
+    }
+}
+
+#[test]
+fn the_pace_is_learned_from_exports_that_are_long_enough() {
+    let pace = Pace::default();
+    let expected = |pace: &Pace| expected_s(pace, &requested(1, 1_000_000), &[], 0);
+    pace.learn(9_999, 60_000);
+    assert_eq!(expected(&pace), Some(10), "too short to say anything");
+    for _ in 0..50 {
+        pace.learn(1_000_000, 20_000);
+    }
+    let slow = expected(&pace).unwrap();
+    assert!((19..=21).contains(&slow), "{slow}");
+    for _ in 0..50 {
+        pace.learn(1_000_000, 0);
+    }
+    assert_eq!(expected(&pace), Some(1));
+    for _ in 0..200 {
+        pace.learn(10_000, u64::MAX);
+    }
+    assert_eq!(expected(&pace), Some(1_000_000), "never quite at a stand");
 }

@@ -1,8 +1,10 @@
 //! The worker that chooses and counts the messages of requested exports.
 
-use super::ExportError;
+use super::{ExportError, Pace};
 use crate::ledger::{CounterBounds, ExportRow, ExportState, LedgerError, Selection, Store};
-use crate::terms::{Bell, ClientId, Clock, ExportBounds, ExportRequest, SeTime, TransactionNumber};
+use crate::terms::{
+    Bell, ClientId, Clock, ExportBounds, ExportRequest, SeTime, TransactionNumber, chain,
+};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -31,6 +33,7 @@ const BAD_REQUEST: &str = "E_BAD_REQUEST";
 /// Works until it is stopped.
 pub struct ExportWorker {
     bell: Arc<Bell>,
+    pace: Arc<Pace>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -50,10 +53,12 @@ impl ExportWorker {
         }
         let bell = Arc::new(Bell::default());
         let own = Arc::clone(&bell);
+        let pace = Arc::new(Pace::default());
         let worker = Worker {
             store,
             clock,
             settings,
+            pace: Arc::clone(&pace),
         };
         let thread = thread::Builder::new()
             .name("exports".to_owned())
@@ -64,6 +69,7 @@ impl ExportWorker {
             })?;
         Ok(Self {
             bell,
+            pace,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -71,6 +77,11 @@ impl ExportWorker {
     /// Says that an export was requested. Returns at once.
     pub fn wake(&self) {
         self.bell.ring();
+    }
+
+    /// How fast it works.
+    pub fn pace(&self) -> Arc<Pace> {
+        Arc::clone(&self.pace)
     }
 
     /// Ends after the export at hand.
@@ -91,6 +102,7 @@ struct Worker {
     store: Store,
     clock: Arc<dyn Clock>,
     settings: ExportSettings,
+    pace: Arc<Pace>,
 }
 
 impl Worker {
@@ -98,8 +110,7 @@ impl Worker {
         let mut failed = Vec::new();
         loop {
             if let Err(error) = self.work_off(bell, &mut failed) {
-                let cause = causes(&error);
-                tracing::error!(%error, cause, "exports cannot be prepared for now");
+                tracing::error!(error = %chain(&error), "exports cannot be prepared for now");
             }
             if !bell.wait(LOOK_EVERY) {
                 return;
@@ -182,9 +193,12 @@ impl Worker {
             transactions: window.transactions,
             times: window.times,
         };
+        let started_ms = self.clock.monotonic_ms();
         let messages = self
             .store
             .count_messages(row.tss, &selection, row.messages_max)?;
+        let took_ms = self.clock.monotonic_ms().saturating_sub(started_ms);
+        self.pace.learn(messages, took_ms);
         if messages > row.messages_max {
             return Ok(Err(TOO_MANY));
         }
@@ -249,12 +263,4 @@ fn ended(
             ..row
         },
     }
-}
-
-/// Why it happened, without what happened.
-fn causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

@@ -1,11 +1,14 @@
 //! Request bodies as tills send them.
 
 use super::door::Desk;
+use super::meter::Counted;
 use super::problem::Problem;
 use super::problem_codes::ErrorCode;
 use actix_web::dev::Payload;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::StreamExt as _;
+use prometheus_client::metrics::gauge::Gauge;
 use serde_json::Value;
 use std::future::Future;
 use std::ops::Deref;
@@ -14,13 +17,17 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// A body of JSON, whatever its content type says. Nothing at all and PHP's `[]` are an empty object.
-pub(super) struct JsonBody(pub Value);
+pub(super) struct JsonBody {
+    value: Value,
+    /// As long as it is in memory.
+    _counted: Counted,
+}
 
 impl Deref for JsonBody {
     type Target = Value;
 
     fn deref(&self) -> &Value {
-        &self.0
+        &self.value
     }
 }
 
@@ -30,12 +37,44 @@ impl FromRequest for JsonBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (max, patience) = body_limits(request);
+        let room = Room::of(request);
         let mut payload = payload.take();
         Box::pin(async move {
-            let bytes = timeout(patience, read(&mut payload, max)).await;
+            let bytes = timeout(patience, read(&mut payload, max, &room)).await;
             let late = |_| Problem::new(ErrorCode::RequestTimeout, "body did not come in time");
-            parse(&bytes.map_err(late)??).map(Self)
+            let (bytes, counted) = bytes.map_err(late)??;
+            let value = parse(&bytes)?;
+            Ok(Self {
+                value,
+                _counted: counted,
+            })
         })
+    }
+}
+
+/// The memory that all bodies share: a great many large ones at once must not use up the machine's.
+struct Room {
+    used: Gauge,
+    max: usize,
+}
+
+impl Room {
+    fn of(request: &HttpRequest) -> Self {
+        let desk = request.app_data::<web::Data<Desk>>();
+        desk.map_or(
+            Self {
+                used: Gauge::default(),
+                max: 0,
+            },
+            |desk| Self {
+                used: desk.door.meter.body_bytes.clone(),
+                max: desk.door.settings.transport.bodies_len_max,
+            },
+        )
+    }
+
+    fn is_full(&self) -> bool {
+        usize::try_from(self.used.get()).is_ok_and(|used| used > self.max)
     }
 }
 
@@ -67,6 +106,13 @@ impl FromRequest for IgnoredBody {
     }
 }
 
+/// The length that a body says it has, in bytes.
+pub(super) fn length_told(headers: &HeaderMap) -> Option<usize> {
+    let text = headers.get(CONTENT_LENGTH)?.to_str().ok()?;
+    let len: u64 = text.trim().parse().ok()?;
+    Some(usize::try_from(len).unwrap_or(usize::MAX))
+}
+
 /// Reads a body to its end; what does not come in time, or is too large, stays where it is.
 pub(super) async fn pass_over(payload: &mut Payload, max: usize, patience: Duration) {
     let all = async {
@@ -82,26 +128,49 @@ pub(super) async fn pass_over(payload: &mut Payload, max: usize, patience: Durat
     let _ = timeout(patience, all).await;
 }
 
-async fn read(payload: &mut Payload, max: usize) -> Result<Vec<u8>, Problem> {
+async fn read(
+    payload: &mut Payload,
+    max: usize,
+    room: &Room,
+) -> Result<(Vec<u8>, Counted), Problem> {
     let mut bytes = Vec::new();
+    let mut counted = Counted::some(&room.used, 0);
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Problem::invalid("body broke off"))?;
         if bytes.len() + chunk.len() > max {
-            let message = "body is larger than 1 MB";
-            return Err(Problem::new(ErrorCode::BodyTooLarge, message));
+            return Err(Problem::body_too_large());
+        }
+        counted.add(chunk.len());
+        if room.is_full() {
+            let message = "too many large bodies are being read";
+            return Err(Problem::later(ErrorCode::TssLocked, message, 1));
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
+    Ok((bytes, counted))
 }
 
+/// Where the text stops being JSON that can be read; never the text itself.
+fn no_json(error: &serde_json::Error) -> String {
+    // The library does not tell its kinds apart in another way.
+    let what = match error.to_string().starts_with("number out of range") {
+        true => "body holds a number that is too large",
+        false => "body should be JSON in UTF-8",
+    };
+    format!("{what} (line {}, column {})", error.line(), error.column())
+}
+
+/// What some editors and languages put before text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let empty = || Value::Object(serde_json::Map::new());
     if bytes.trim_ascii().is_empty() {
         return Ok(empty());
     }
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|_| Problem::invalid("body should be JSON in UTF-8"))?;
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| Problem::invalid(no_json(&error)))?;
     match value {
         Value::Array(items) if items.is_empty() => Ok(empty()),
         Value::Null => Ok(empty()),

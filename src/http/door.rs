@@ -2,9 +2,11 @@
 
 use super::health::Health;
 use super::limits::{Limits, Rates};
+use super::meter::DoorMeter;
 use super::problem::Problem;
 use super::throttle::WrongLogins;
 use super::tokens::Tokens;
+use crate::export::Pace;
 use crate::ledger::{LedgerError, SealingKey, Store, TssRow};
 use crate::signing::Submit;
 use crate::sma::{self, Caller, Command, Outcome};
@@ -13,6 +15,7 @@ use crate::witness::{CheckStatus, Status};
 use actix_web::rt::task::spawn_blocking;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, oneshot};
+use tracing::Span;
 
 /// Settings of the door.
 #[derive(Clone, Debug)]
@@ -35,10 +38,23 @@ pub struct DoorSettings {
     pub wrong_logins: WrongLogins,
     /// Connections and how they behave.
     pub transport: Transport,
+    /// How calls are traced.
+    pub calls: CallTrace,
     /// Whether organisations and API keys can be managed through HTTP.
     pub management: bool,
     /// Limits of a TSS, which its answers name.
     pub rules: sma::Settings,
+}
+
+/// One trace per answered call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallTrace {
+    /// None.
+    Off,
+    /// For those who look for something.
+    Debug,
+    /// Always.
+    Info,
 }
 
 /// What a connection may do.
@@ -50,6 +66,10 @@ pub struct Transport {
     pub header_timeout_ms: u32,
     /// A client has this long to send a body, in milliseconds.
     pub body_timeout_ms: u32,
+    /// A client may take nothing of its answer for this long, in milliseconds.
+    pub answer_timeout_ms: u32,
+    /// Bytes of all bodies that are in memory at a time.
+    pub bodies_len_max: usize,
 }
 
 /// Largest request body of the dialect, in bytes.
@@ -68,6 +88,8 @@ pub struct Door {
     pub entropy: Arc<dyn Entropy>,
     /// For PUKs and token secrets.
     pub sealing: Arc<SealingKey>,
+    /// How fast exports are worked off here.
+    pub export_pace: Arc<Pace>,
     /// Called when an export was requested.
     pub export_requested: Arc<dyn Fn() + Send + Sync>,
     /// Called when a device was taken from the pool.
@@ -76,6 +98,8 @@ pub struct Door {
     pub witnesses: Arc<Mutex<Status>>,
     /// What the check of the ledger in the background has found.
     pub ledger_check: Arc<Mutex<CheckStatus>>,
+    /// What it counts.
+    pub meter: DoorMeter,
     /// Settings.
     pub settings: DoorSettings,
 }
@@ -114,7 +138,8 @@ impl Desk {
         question: impl FnOnce(&Store) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, Problem> {
         let store = self.door.store.clone();
-        match spawn_blocking(move || question(&store)).await {
+        let span = Span::current();
+        match spawn_blocking(move || span.in_scope(|| question(&store))).await {
             Ok(answer) => Ok(answer?),
             Err(error) => Err(Problem::internal(&error)),
         }
@@ -146,9 +171,10 @@ impl Desk {
     ) -> Result<T, Problem> {
         let permit = Arc::clone(&self.hashing).acquire_owned().await;
         // The permit goes along: work whose client has gone still takes its core.
+        let span = Span::current();
         let result = spawn_blocking(move || {
             let _permit = permit;
-            work()
+            span.in_scope(work)
         })
         .await;
         result.map_err(|error| Problem::internal(&error))

@@ -7,7 +7,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{Error, Route, web};
+use actix_web::{Error, Route, guard, web};
 
 /// Which of the two layers that clients know answers: they word a bad id differently (HTTP dialect §3),
 /// and write the fields of an error in another order (§11).
@@ -144,7 +144,12 @@ pub(super) fn register(config: &mut web::ServiceConfig) {
 
 impl Endpoint {
     fn route(&self) -> Route {
-        let route = (self.handler)(web::method(self.method.clone()));
+        let methods = match self.method {
+            // Load balancers and `curl -I` ask for the head alone.
+            Method::GET => web::route().guard(guard::Any(guard::Get()).or(guard::Head())),
+            _ => web::method(self.method.clone()),
+        };
+        let route = (self.handler)(methods);
         match self.layer {
             Layer::Backend => route,
             Layer::Middleware => route.wrap(from_fn(told_by_middleware)),

@@ -6,24 +6,28 @@
 
 mod auth;
 mod body;
+mod connection;
 mod door;
 mod endpoint;
 mod health;
 mod limits;
 pub mod management_v0;
+pub mod meter;
 pub mod openapi;
 mod problem;
 mod problem_codes;
+mod scrape;
 mod server;
 pub mod sign_de_v2;
 mod throttle;
 mod tokens;
 
-pub use door::{BODY_LEN_MAX, Desk, Door, DoorSettings, Transport};
+pub use door::{BODY_LEN_MAX, CallTrace, Desk, Door, DoorSettings, Transport};
 pub use endpoint::{Endpoint, Layer, endpoints};
 pub use limits::Rates;
 pub use problem::Problem;
 pub use problem_codes::{ErrorCode, ErrorRow, Repeat};
-pub use server::serve;
+pub use scrape::{Scrape, serve_metrics};
+pub use server::{ServeError, serve};
 pub use throttle::WrongLogins;
 pub use tokens::{add_token_secret, check_token_secret};

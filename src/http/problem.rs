@@ -5,6 +5,7 @@ use super::problem_codes::ErrorCode;
 use crate::ledger::LedgerError;
 use crate::signing::SigningError;
 use crate::sma::{Rejection, SeError};
+use crate::terms::chain;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
@@ -72,6 +73,11 @@ impl Problem {
         Self::new(ErrorCode::NotFound, "Not Found")
     }
 
+    /// 413 for a body beyond the limit.
+    pub fn body_too_large() -> Self {
+        Self::new(ErrorCode::BodyTooLarge, "body is larger than 1 MB")
+    }
+
     /// To be tried again.
     pub fn later(code: ErrorCode, message: impl Into<String>, retry_after_s: u32) -> Self {
         Self {
@@ -82,13 +88,7 @@ impl Problem {
 
     /// 500: our bug or damaged data. The cause goes into the log, not to the client.
     pub fn internal(cause: &dyn std::error::Error) -> Self {
-        let mut text = cause.to_string();
-        let mut inner = cause.source();
-        while let Some(error) = inner {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            inner = error.source();
-        }
+        let text = chain(cause);
         tracing::error!(error = %text, "a call failed: {text}");
         Self::new(ErrorCode::Internal, "Internal Server Error")
     }
@@ -212,7 +212,7 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match &error {
             LedgerError::Unavailable { .. } => {
-                tracing::error!(%error, cause = ?std::error::Error::source(&error), "no ledger");
+                tracing::error!(error = %chain(&error), "the ledger did not answer a call");
                 Self::later(ErrorCode::TssLocked, "the ledger is not available", 1)
             }
             LedgerError::Damaged(_) | LedgerError::Unsafe(_) | LedgerError::Exists(_) => {

@@ -157,8 +157,11 @@ table! {
         "There is no such export at this TSS, or its file has expired.",
         "TSE-Export nicht gefunden";
     ExportNotCompleted: NOT_FOUND, Some("E_EXPORT_NOT_COMPLETED"), Later,
-        "The export is not completed. One that was cancelled or has failed never will be: read its state.",
+        "The export is waiting, or being worked at.",
         "TSE-Export noch nicht fertig";
+    ExportWithoutFile: NOT_FOUND, Some("E_EXPORT_NOT_COMPLETED"), No,
+        "The export has failed or was cancelled and never gets a file: read its state, and ask for another one.",
+        "TSE-Export gescheitert oder abgebrochen";
     NotFound: NOT_FOUND, Some("E_NOT_FOUND"), No,
         "There is no such path, or it does not know this method.",
         "Adresse der TSE unbekannt";

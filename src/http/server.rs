@@ -1,23 +1,41 @@
 //! The HTTP server: what is around the routes.
 
-use super::body::{body_limits, pass_over};
-use super::door::{Desk, Door};
-use super::endpoint;
+use super::body::{body_limits, length_told, pass_over};
+use super::connection::{Connection, Patience};
+use super::door::{CallTrace, Desk, Door};
+use super::endpoint::{self, Layer};
+use super::meter::{Asked, Counted};
 use super::problem::Problem;
+use crate::ledger::LedgerError;
+use crate::terms::{Stopwatch, chain};
 use actix_cors::Cors;
-use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{AppConfig, Server, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, NormalizePath, TrailingSlash, from_fn};
-use actix_web::{App, Error, HttpMessage as _, HttpResponse, HttpServer, web};
+use actix_web::{App, Error, HttpMessage as _, HttpResponse, web};
+use bytes::Bytes;
+use std::convert::Infallible;
+use std::future::ready;
 use std::net::TcpListener;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tracing::Instrument as _;
 
+/// Most HTTP workers.
+const WORKERS_MAX: usize = 512;
 /// An idle connection is kept this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Open calls have this long to be answered when the server stops, in seconds.
 const SHUTDOWN_S: u64 = 30;
+/// A client that was answered before it had sent its whole body may go on sending for this long, so that
+/// it reads the answer before the connection ends.
+const LINGER: Duration = Duration::from_secs(2);
 /// Seconds a browser may remember a preflight answer.
 const PREFLIGHT_MAX_AGE_S: usize = 3600;
 
@@ -25,34 +43,86 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const RESPONSE_TIME: HeaderName = HeaderName::from_static("response-time");
 const REQUEST_ID_LEN_MAX: usize = 128;
 
+/// Why the server cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The ledger does not hand out the secrets of its tokens.
+    #[error("the secrets that sign access tokens cannot be used")]
+    Secrets(#[from] LedgerError),
+    /// The listener cannot be used.
+    #[error("the listener cannot be used")]
+    Listener(#[from] std::io::Error),
+}
+
 /// Serves until the returned server is stopped; signals are the caller's business.
+///
+/// Put together from the parts of `HttpServer`, which has no place for a [`Connection`] of one's own.
 ///
 /// # Errors
 /// When the ledger does not hand out its token secrets, or the listener cannot be used.
-pub fn serve(door: Door, listener: TcpListener) -> std::io::Result<Server> {
+pub fn serve(door: Door, listener: TcpListener) -> Result<Server, ServeError> {
     let transport = door.settings.transport;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = door.settings.workers.unwrap_or(cores);
-    let desk = Desk::new(door).map_err(std::io::Error::other)?;
-    let desk = web::Data::new(desk);
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(desk.clone())
-            .configure(endpoint::register)
-            .default_service(web::to(no_route))
-            .wrap(from_fn(without_body))
-            .wrap(cors())
-            .wrap(NormalizePath::new(TrailingSlash::Trim))
-            .wrap(from_fn(label))
-    })
-    .client_request_timeout(Duration::from_millis(transport.header_timeout_ms.into()))
-    // Each worker has its share.
-    .max_connections((transport.connections_max / workers.max(1)).max(1))
-    .workers(workers)
-    .keep_alive(KEEP_ALIVE)
-    .shutdown_timeout(SHUTDOWN_S)
-    .disable_signals();
-    Ok(server.listen(listener)?.run())
+    let workers = door.settings.workers.unwrap_or(cores).clamp(1, WORKERS_MAX);
+    let connections = door.meter.connections.clone();
+    let desk = web::Data::new(Desk::new(door)?);
+    let address = listener.local_addr()?;
+    let builder = Server::build()
+        // Each worker has its share.
+        .max_concurrent_connections((transport.connections_max / workers).max(1))
+        .workers(workers)
+        .shutdown_timeout(SHUTDOWN_S)
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let patience = Patience::of(transport);
+    let protocol = move || {
+        let connections = connections.clone();
+        let stopping = stopping.clone();
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(Duration::from_millis(transport.header_timeout_ms.into()))
+            .client_disconnect_timeout(LINGER)
+            .local_addr(address)
+            .finish(map_config(app(&desk), |()| AppConfig::default()));
+        fn_service(move |io| {
+            let connection = Connection::new(io, patience, &connections);
+            let client = connection.client();
+            ready(Ok((connection, Protocol::Http1, client)))
+        })
+        .and_then(http)
+        .map_err(|error: DispatchError| {
+            // Whatever a client did wrong before it was a call, and clients that went away.
+            tracing::debug!(error = %chain(&error), "a connection broke off");
+            error
+        })
+    };
+    Ok(builder.listen("http", listener, protocol)?.run())
+}
+
+/// The routes and what is around them.
+fn app(
+    desk: &web::Data<Desk>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody + use<>>,
+        Error = Error,
+        InitError = (),
+    > + use<>,
+> {
+    App::new()
+        .app_data(desk.clone())
+        .configure(endpoint::register)
+        .default_service(web::to(no_route))
+        .wrap(from_fn(with_bodies_in_order))
+        .wrap(cors())
+        .wrap(NormalizePath::new(TrailingSlash::Trim))
+        .wrap(from_fn(label))
 }
 
 pub(super) async fn no_route() -> Result<HttpResponse, Problem> {
@@ -70,42 +140,102 @@ fn cors() -> Cors {
         .max_age(PREFLIGHT_MAX_AGE_S)
 }
 
-/// Some tills send a body with every call; those that only read or cancel look at none.
-async fn without_body(
+/// A body that says it is too large is refused before anything of it is read. Some tills send a body with
+/// every call; those that only read or cancel look at none. HEAD is answered as GET, without the body.
+async fn with_bodies_in_order(
     mut request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    if [Method::GET, Method::DELETE].contains(request.method()) {
-        let (max, patience) = body_limits(request.request());
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let (max, patience) = body_limits(request.request());
+    if length_told(request.headers()).is_some_and(|len| len > max) {
+        let answer = Problem::body_too_large().answer(Layer::Backend);
+        return Ok(request.into_response(answer));
+    }
+    let method = request.method().clone();
+    if [Method::GET, Method::HEAD, Method::DELETE].contains(&method) {
         pass_over(&mut request.take_payload(), max, patience).await;
     }
-    next.call(request).await
+    let answer = next.call(request).await?;
+    Ok(match method {
+        Method::HEAD => answer
+            .map_body(|_, body| Bodiless(body.size()))
+            .map_into_boxed_body(),
+        _ => answer.map_into_boxed_body(),
+    })
 }
 
-/// Gives the answer the id of its request, and says how long it took.
+/// What is left of a body when only its length was asked for.
+struct Bodiless(BodySize);
+
+impl MessageBody for Bodiless {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        match self.0 {
+            // Where the length is not known before, there is nothing to tell.
+            BodySize::None | BodySize::Stream => BodySize::None,
+            BodySize::Sized(len) => BodySize::Sized(len),
+        }
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
+/// Gives the answer the id of its request, says how long it took, and counts it.
 async fn label(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let desk = request.app_data::<web::Data<Desk>>().cloned();
+    // Absent only if the server was put together wrongly; then nobody answers either.
+    let Some(desk) = request.app_data::<web::Data<Desk>>().cloned() else {
+        return next.call(request).await;
+    };
+    let id = request_id(&desk, &request);
+    let mut watch = Stopwatch::start(desk.door.clock.as_ref());
+    let in_flight = Counted::one(&desk.door.meter.in_flight);
+    // Of the highest level, so that every trace of the request has it, whatever is filtered.
+    let text = id.as_ref().and_then(|id| id.to_str().ok());
+    let span = tracing::error_span!("request", request_id = text);
+    let mut answer = next.call(request).instrument(span.clone()).await?;
+    drop(in_flight);
+    let took_s = watch.lap_s();
+    let asked = desk.door.meter.answered(&answer, took_s);
+    span.in_scope(|| trace(desk.door.settings.calls, &asked, answer.status(), took_s));
+    let headers = answer.headers_mut();
+    if let Some(id) = id {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("{took_s:.3}")) {
+        headers.insert(RESPONSE_TIME, value);
+    }
+    Ok(answer)
+}
+
+/// By the route, because what is in a path belongs to the client.
+fn trace(calls: CallTrace, Asked { method, route }: &Asked, status: StatusCode, took_s: f64) {
+    let status = status.as_u16();
+    match calls {
+        CallTrace::Off => {}
+        CallTrace::Debug => {
+            tracing::debug!(method, route, status, took_s, "{method} {route}: {status}");
+        }
+        CallTrace::Info => {
+            tracing::info!(method, route, status, took_s, "{method} {route}: {status}");
+        }
+    }
+}
+
+/// The one that the client gave, or a new one.
+fn request_id(desk: &Desk, request: &ServiceRequest) -> Option<HeaderValue> {
     let given = request.headers().get(&REQUEST_ID).cloned();
     let given = given
         .filter(|value| (1..=REQUEST_ID_LEN_MAX).contains(&value.len()) && value.to_str().is_ok());
-    let now_ms = |desk: &web::Data<Desk>| desk.door.clock.monotonic_ms();
-    let started_ms = desk.as_ref().map(now_ms);
-    let mut answer = next.call(request).await?;
-    let id = given.or_else(|| desk.as_ref().and_then(|desk| random_id(desk)));
-    if let Some(id) = id {
-        answer.headers_mut().insert(REQUEST_ID, id);
-    }
-    if let (Some(desk), Some(started_ms)) = (desk, started_ms) {
-        let took_ms = now_ms(&desk).saturating_sub(started_ms);
-        let text = format!("{}.{:03}", took_ms / 1000, took_ms % 1000);
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            answer.headers_mut().insert(RESPONSE_TIME, value);
-        }
-    }
-    Ok(answer)
+    given.or_else(|| random_id(desk))
 }
 
 fn random_id(desk: &Desk) -> Option<HeaderValue> {

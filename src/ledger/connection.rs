@@ -48,8 +48,10 @@ impl Manager {
             StoreConfig::Postgres {
                 url,
                 lock_timeout_ms,
+                standstill_ms,
                 ..
-            } => postgres::connect(url, *lock_timeout_ms).map(EitherConnection::Postgres),
+            } => postgres::connect(url, *lock_timeout_ms, *standstill_ms)
+                .map(EitherConnection::Postgres),
         }
     }
 

@@ -3,17 +3,21 @@
 use super::connection::{exists_or, unavailable};
 use super::records::{CaRecord, DeviceRecord};
 use super::store::Store;
-use super::tables::{ca, device};
-use super::values::{damaged, key_id, serial, unsigned};
+use super::tables::{ca, device, device_request};
+use super::values::{damaged, key_id, parse, serial, unsigned};
 use super::{CaCertificate, LedgerError, PreparedDevice};
 use crate::csp::KeyId;
-use crate::terms::{Environment, SerialNumber, TssId};
+use crate::terms::{Environment, SeTime, SerialNumber, TssId};
 use diesel::prelude::*;
+use std::collections::BTreeSet;
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
 /// Certificates in a chain at most; a longer one must be a circle.
 const CHAIN_LEN_MAX: usize = 8;
+
+/// Why a device is unusable whose certificate has ended before a TSS was made of it.
+const ENDED: &str = "its certificate has ended";
 
 /// Errors of all of these: [`LedgerError::Unavailable`] when the database does not answer.
 impl Store {
@@ -53,8 +57,56 @@ impl Store {
         unsigned("device", count)
     }
 
-    /// `CKA_ID`s of all keys of this token that the ledger knows, of devices and of CAs; any other key
-    /// is left over from a crash.
+    /// From now on no TSS is made of devices whose certificate has ended by `now`; those that were found so
+    /// at a wrong time are free again. Returns how many were set aside.
+    pub fn set_ended_devices_aside(&self, now: SeTime) -> Result<usize> {
+        let mut writing = self.writing()?;
+        let free = device::table.filter(device::tss_id.is_null());
+        let not_ended = free
+            .filter(device::unusable_reason.eq(ENDED))
+            .filter(device::certificate_not_after.gt(now.unix_seconds()));
+        diesel::update(not_ended)
+            .set(device::unusable_reason.eq(None::<String>))
+            .execute(&mut *writing)
+            .map_err(unavailable("take devices back"))?;
+        let ended = free
+            .filter(device::unusable_reason.is_null())
+            .filter(device::certificate_not_after.le(now.unix_seconds()));
+        diesel::update(ended)
+            .set(device::unusable_reason.eq(ENDED))
+            .execute(&mut *writing)
+            .map_err(unavailable("set devices aside"))
+    }
+
+    /// What the keys of this token that the ledger knows are for; one environment at most, or the two
+    /// have been mixed.
+    pub fn environments_in(&self, token: &str) -> Result<BTreeSet<Environment>> {
+        let mut connection = self.connection()?;
+        let mut found: Vec<String> = device::table
+            .filter(device::token.eq(token))
+            .select(device::environment)
+            .distinct()
+            .load(&mut connection)
+            .map_err(unavailable("read devices"))?;
+        let requested: Vec<String> = device_request::table
+            .filter(device_request::token.eq(token))
+            .select(device_request::environment)
+            .distinct()
+            .load(&mut connection)
+            .map_err(unavailable("read requests"))?;
+        let of_cas: Vec<String> = ca::table
+            .filter(ca::token.eq(token))
+            .select(ca::environment)
+            .distinct()
+            .load(&mut connection)
+            .map_err(unavailable("read CAs"))?;
+        found.extend(requested.into_iter().chain(of_cas));
+        let environment = |text: &String| parse("device.environment", text);
+        found.iter().map(environment).collect()
+    }
+
+    /// `CKA_ID`s of all keys of this token that the ledger knows, of devices with and without certificate
+    /// and of CAs; any other key is left over from a crash.
     pub fn known_keys(&self, token: &str) -> Result<Vec<KeyId>> {
         let mut connection = self.connection()?;
         let mut ids: Vec<String> = device::table
@@ -62,6 +114,14 @@ impl Store {
             .select(device::key_id)
             .load(&mut connection)
             .map_err(unavailable("read devices"))?;
+        let requested: Vec<String> = device_request::table
+            .filter(device_request::token.eq(token))
+            .select(device_request::key_id)
+            .load(&mut connection)
+            .map_err(unavailable("read requests"))?;
+        ids.extend(requested);
+        ids.sort();
+        ids.dedup();
         let of_cas: Vec<Option<String>> = ca::table
             .filter(ca::token.eq(token))
             .select(ca::key_id)

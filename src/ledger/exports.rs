@@ -5,10 +5,10 @@ use super::reading::{Owner, number, sorted, sorted_by_event};
 use super::records::{ExportRecord, TRANSACTION};
 use super::store::Store;
 use super::tables::{export, log_message, tss};
-use super::values::{metadata_text, signed, unsigned};
+use super::values::{metadata_text, parse, signed, unsigned};
 use super::{
     CounterBounds, ExportFilter, ExportRow, ExportState, LedgerError, ListOrder, MessageRow, Page,
-    Selection,
+    QueuedExport, Selection,
 };
 use crate::sma::{Metadata, MetadataPatch, Rejection};
 use crate::terms::{ClientId, ExportId, SeTime, SignatureCounter, TransactionNumber, TssId};
@@ -90,6 +90,27 @@ impl Store {
             .load(&mut self.connection()?)
             .map_err(unavailable("read exports"))?;
         rows.iter().map(ExportRecord::to_row).collect()
+    }
+
+    /// The exports of all owners that are not ended, in the order in which workers take them; the first
+    /// ones, where there are very many.
+    pub fn export_queue(&self) -> Result<Vec<QueuedExport>> {
+        let running = [ExportState::Pending, ExportState::Working].map(ExportState::as_str);
+        let rows: Vec<(String, String, i64)> = export::table
+            .filter(export::state.eq_any(running))
+            .order((export::time_request, export::tss_id, export::id))
+            .select((export::tss_id, export::id, export::counter_at_request))
+            .limit(QUEUE_LEN_MAX)
+            .load(&mut self.connection()?)
+            .map_err(unavailable("read exports"))?;
+        let queued = |(tss, id, messages): (String, String, i64)| {
+            Ok(QueuedExport {
+                tss: parse("export.tss_id", &tss)?,
+                id: parse("export.id", &id)?,
+                messages: unsigned("export.counter_at_request", messages)?,
+            })
+        };
+        rows.into_iter().map(queued).collect()
     }
 
     /// Takes the oldest PENDING export up: it becomes WORKING, by this call alone.
@@ -286,6 +307,9 @@ impl Store {
         rows.into_iter().map(into_row).collect()
     }
 }
+
+/// Exports that are looked at to say when one will have ended.
+const QUEUE_LEN_MAX: i64 = 10_000;
 
 /// Counters read at a time while counting; they come from an index.
 const COUNT_PAGE: i64 = 10_000;

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Contract, proven for every adapter by `tests/it/contract/ledger.rs`:
 /// - between `lock` and the end of the `Held` no other lane, thread, process or node can commit for the
 ///   locked TSSs; rows are locked in id order; waiting for a lock is bounded;
+/// - a TSS that somebody else holds for longer than a moment keeps nobody from the others: it is `late`,
+///   and neither locked nor loaded;
 /// - `Ok` of `commit` means every message and every state of the batch survives a power cut;
 /// - `RolledBack` means nothing of it is there and nothing will be; `Unknown` means all or nothing is
 ///   there, and only a look can tell;
@@ -84,6 +86,9 @@ impl WithheldDevices {
 pub trait Held {
     /// Takes the loaded state out.
     fn take_loaded(&mut self) -> BTreeMap<TssId, LoadedTss>;
+
+    /// Those of the named TSSs that are not locked, because somebody else holds them for too long.
+    fn late(&self) -> &BTreeSet<TssId>;
 
     /// Writes the batch in one durable commit and releases the locks.
     fn commit(self: Box<Self>, batch: &Batch) -> Result<(), CommitError>;

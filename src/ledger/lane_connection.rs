@@ -3,6 +3,7 @@
 use super::connection::{ConnectError, EitherConnection, Manager, unavailable};
 use super::lane::{Batch, CommitError, Held, LaneLedger, LoadedTss, WithheldDevices};
 use super::loading::{DeviceChoice, load};
+use super::locking::{begin, lock_rows, rolled_back_politely};
 use super::sqlite::{LaneTurn, Turns};
 use super::survey::server;
 use super::tables::{device, log_message};
@@ -18,6 +19,13 @@ use std::sync::Arc;
 
 const LOCK: &str = "lock a TSS";
 
+/// How long one lock is waited for, in milliseconds, before the TSSs that are free go on without it. Longer than
+/// a batch of another node usually takes, because whoever waits keeps its place in the line.
+const LOCK_WAIT_MS: u32 = 250;
+
+/// The same after a wait in vain: whoever holds the lock may be frozen, and the other TSSs of the lane wait, too.
+const LOCK_WAIT_AGAIN_MS: u32 = 50;
+
 /// One lane's connection. Whatever fails on it, the next use opens another one: after a failed commit
 /// nobody knows what the old one still thinks.
 pub(super) struct LaneConnection {
@@ -31,6 +39,8 @@ pub(super) struct LaneConnection {
     /// Whether a commit ended without a clear answer.
     needs_confirmation: bool,
     connection: Option<EitherConnection>,
+    /// Those that the last lock has not got.
+    late: BTreeSet<TssId>,
 }
 
 /// What a lane asks before it signs, and tells afterwards.
@@ -59,6 +69,7 @@ impl LaneConnection {
             server: server(&mut connection)?,
             needs_confirmation: false,
             connection: Some(connection),
+            late: BTreeSet::new(),
         })
     }
 
@@ -143,22 +154,34 @@ impl LaneLedger for LaneConnection {
             None => None,
         };
         self.confirm()?;
+        let has_waited = needs.keys().any(|id| self.late.contains(id));
+        let wait_ms = if has_waited {
+            LOCK_WAIT_AGAIN_MS
+        } else {
+            LOCK_WAIT_MS
+        };
         // Taken out, so that it is gone if anything fails before the end.
-        let (mut connection, ()) = self.begin_with(LOCK, begin)?;
+        let (mut connection, ()) =
+            self.begin_with(LOCK, |connection| begin(connection, wait_ms))?;
         if let Err(error) = self.require_clearance() {
             if rolled_back_politely(&mut connection) {
                 self.connection = Some(connection);
             }
             return Err(error);
         }
-        if let EitherConnection::Postgres(connection) = &mut connection {
-            lock_rows(connection, needs).map_err(unavailable(LOCK))?;
-        }
-        let loaded = load(&mut connection, needs, &self.choice)?;
+        self.late = match &mut connection {
+            EitherConnection::Sqlite(_) => BTreeSet::new(),
+            EitherConnection::Postgres(connection) => {
+                lock_rows(connection, needs, wait_ms).map_err(unavailable(LOCK))?
+            }
+        };
+        let mut needs = needs.clone();
+        needs.retain(|id, _| !self.late.contains(id));
+        let loaded = load(&mut connection, &needs, &self.choice)?;
         Ok(Box::new(HeldRows {
             lane: self,
             connection: Some(connection),
-            locked: needs.keys().copied().collect(),
+            locked: needs.into_keys().collect(),
             loaded,
             turn,
         }))
@@ -221,37 +244,6 @@ impl LaneLedger for LaneConnection {
     }
 }
 
-/// On PostgreSQL the transaction holds the locks; on SQLite it opens after signing (design decision 2).
-fn begin(connection: &mut EitherConnection) -> QueryResult<()> {
-    match connection {
-        EitherConnection::Sqlite(_) => Ok(()),
-        EitherConnection::Postgres(connection) => connection.batch_execute(postgres::BEGIN),
-    }
-}
-
-/// Rows first, in id order; then the right to create what does not exist yet, in one order too.
-fn lock_rows(connection: &mut PgConnection, needs: &BTreeMap<TssId, Needs>) -> QueryResult<()> {
-    let ids: Vec<String> = needs.keys().map(ToString::to_string).collect();
-    let present = postgres::lock_tss(connection, &ids)?;
-    let created: Vec<String> = needs
-        .iter()
-        .filter(|(_, needs)| needs.free_device.is_some())
-        .map(|(id, _)| id.to_string())
-        .filter(|id| !present.contains(id))
-        .collect();
-    postgres::lock_absent(connection, &created)?;
-    if !created.is_empty() {
-        // While we waited for that right, its last holder may have used it.
-        postgres::lock_tss(connection, &created)?;
-    }
-    let clients: BTreeSet<String> = needs
-        .values()
-        .flat_map(|needs| needs.client_ids_new.iter().map(ToString::to_string))
-        .collect();
-    let clients: Vec<String> = clients.into_iter().collect();
-    postgres::lock_absent(connection, &clients)
-}
-
 /// Locks, held by an open transaction (PostgreSQL) or by the lane's turn (SQLite).
 struct HeldRows<'a> {
     lane: &'a mut LaneConnection,
@@ -265,6 +257,10 @@ struct HeldRows<'a> {
 impl Held for HeldRows<'_> {
     fn take_loaded(&mut self) -> BTreeMap<TssId, LoadedTss> {
         std::mem::take(&mut self.loaded)
+    }
+
+    fn late(&self) -> &BTreeSet<TssId> {
+        &self.lane.late
     }
 
     fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), CommitError> {
@@ -329,14 +325,6 @@ fn commit_error(error: QueryError) -> CommitError {
         CommitError::Unknown {
             source: Box::new(error),
         }
-    }
-}
-
-/// Ends what [`begin`] began; whether the connection can be used on.
-fn rolled_back_politely(connection: &mut EitherConnection) -> bool {
-    match connection {
-        EitherConnection::Sqlite(_) => true,
-        EitherConnection::Postgres(connection) => connection.batch_execute("ROLLBACK").is_ok(),
     }
 }
 

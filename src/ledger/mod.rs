@@ -16,6 +16,7 @@ mod holds;
 pub mod lane;
 mod lane_connection;
 mod loading;
+mod locking;
 mod logins;
 mod management;
 mod nodes;
@@ -23,6 +24,7 @@ mod postgres;
 mod reading;
 mod records;
 mod released;
+mod requests;
 mod rereading;
 mod rows;
 mod sealing;
@@ -30,9 +32,11 @@ mod sqlite;
 mod store;
 mod survey;
 mod tables;
+mod throw_away;
 mod values;
+mod vitals;
 
-pub use crate::pki::{CaCertificate, CaRole, PreparedDevice};
+pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use clearance::Clearance;
 pub use lane::{
     Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage, TssBatch,
@@ -42,15 +46,18 @@ pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
 pub use released::{Fresh, Mark, Released, ReleasedMessage};
+pub use requests::{DeviceRow, DeviceState};
 pub use rereading::StoredMessage;
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
-    ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, Selection, Session,
-    TokenSecret, TransactionFilter, TransactionRow, TssFilter, TssRow,
+    ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, QueuedExport,
+    Selection, Session, TokenSecret, TransactionFilter, TransactionRow, TssFilter, TssRow,
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
 pub use survey::{Hold, HoldScope, Standing, Survey};
+pub use throw_away::ThrowAway;
+pub use vitals::{ConnectionUse, FirstExpiry, FreeDevices, LedgerVitals, TssCount};
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -15,21 +15,17 @@ pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/
 /// "siegel" in ASCII; while it is held, the schema is this node's to change.
 const MIGRATION_LOCK: i64 = 0x0073_6965_6765_6c00;
 
-/// A node that stops in the middle of a batch, frozen or cut off, loses its locks after this time, so
-/// that another one can go on. Its own commit then fails. Longer than any batch takes.
-const IDLE_IN_TRANSACTION_S: u32 = 30;
-
 /// READ COMMITTED, so that what is read under a row lock is what was committed last.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// What libpq is told unless the operator's own text says it: a node whose database is gone must
-/// notice within seconds, not after hours.
+/// notice within seconds, not after hours. Its tills have another node to ask, and not much patience.
 const CONNECTION_DEFAULTS: [(&str, &str); 5] = [
-    ("connect_timeout", "10"),
-    ("keepalives_idle", "10"),
-    ("keepalives_interval", "5"),
-    ("keepalives_count", "3"),
-    ("tcp_user_timeout", "25000"),
+    ("connect_timeout", "5"),
+    ("keepalives_idle", "3"),
+    ("keepalives_interval", "2"),
+    ("keepalives_count", "2"),
+    ("tcp_user_timeout", "7000"),
 ];
 
 #[derive(QueryableByName)]
@@ -44,7 +40,11 @@ struct Settings {
     is_standby: bool,
 }
 
-pub(super) fn connect(url: &str, lock_timeout_ms: u32) -> Result<PgConnection, ConnectError> {
+pub(super) fn connect(
+    url: &str,
+    lock_timeout_ms: u32,
+    standstill_ms: u32,
+) -> Result<PgConnection, ConnectError> {
     let mut connection = PgConnection::establish(&with_defaults(url))?;
     let found: Settings = diesel::sql_query(
         "SELECT current_setting('fsync') AS fsync, \
@@ -79,7 +79,7 @@ pub(super) fn connect(url: &str, lock_timeout_ms: u32) -> Result<PgConnection, C
     connection.batch_execute(&format!(
         "SET synchronous_commit = {}; SET statement_timeout = 0; \
          SET lock_timeout = {lock_timeout_ms}; \
-         SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'; \
+         SET idle_in_transaction_session_timeout = {standstill_ms}; \
          SET client_min_messages = warning; SET timezone = 'UTC'",
         found.synchronous_commit
     ))?;
@@ -89,21 +89,36 @@ pub(super) fn connect(url: &str, lock_timeout_ms: u32) -> Result<PgConnection, C
 /// libpq takes URLs and lists of words; an earlier value gives way to a later one only in some
 /// versions, so what the operator wrote is never written twice.
 pub(super) fn with_defaults(url: &str) -> String {
-    let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let mut text = url.to_owned();
     for (name, value) in CONNECTION_DEFAULTS {
-        if url.contains(name) {
-            continue;
+        if !url.contains(name) {
+            add_setting(&mut text, name, value);
         }
-        text.push_str(match (is_url, text.contains('?')) {
-            (false, _) => " ",
-            (true, false) => "?",
-            (true, true) if text.ends_with(['?', '&']) => "",
-            (true, true) => "&",
-        });
-        text.push_str(&format!("{name}={value}"));
     }
     text
+}
+
+/// The same database, with the tables in a schema of their own.
+pub(super) fn in_schema(url: &str, schema: &str) -> String {
+    let mut text = url.to_owned();
+    add_setting(&mut text, "options", &format!("-csearch_path={schema}"));
+    text
+}
+
+fn add_setting(text: &mut String, name: &str, value: &str) {
+    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    // Within a URL the second equals sign of a value has to be written otherwise.
+    let value = match is_url {
+        true => value.replace('=', "%3D"),
+        false => value.to_owned(),
+    };
+    text.push_str(match (is_url, text.contains('?')) {
+        (false, _) => " ",
+        (true, false) => "?",
+        (true, true) if text.ends_with(['?', '&']) => "",
+        (true, true) => "&",
+    });
+    text.push_str(&format!("{name}={value}"));
 }
 
 /// Waits until no other node changes the schema.
@@ -131,6 +146,31 @@ pub(super) fn lock_tss(connection: &mut PgConnection, ids: &[String]) -> QueryRe
         .load(connection)
 }
 
+/// The same without waiting: without those that somebody else holds.
+pub(super) fn lock_free_tss(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> QueryResult<Vec<String>> {
+    tss::table
+        .filter(tss::id.eq_any(ids))
+        .order(tss::id)
+        .select(tss::id)
+        .for_update()
+        .skip_locked()
+        .load(connection)
+}
+
+/// Those of these TSSs that exist, locked or not.
+pub(super) fn present_tss(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> QueryResult<Vec<String>> {
+    tss::table
+        .filter(tss::id.eq_any(ids))
+        .select(tss::id)
+        .load(connection)
+}
+
 /// The right to create the TSSs or clients with these ids, until the end of the transaction. Taken in
 /// one order by everybody.
 pub(super) fn lock_absent(connection: &mut PgConnection, ids: &[String]) -> QueryResult<()> {
@@ -145,6 +185,29 @@ pub(super) fn lock_absent(connection: &mut PgConnection, ids: &[String]) -> Quer
     .bind::<Array<Text>, _>(ids)
     .execute(connection)
     .map(drop)
+}
+
+#[derive(QueryableByName)]
+struct Absent {
+    #[diesel(sql_type = Text)]
+    id: String,
+}
+
+/// The same without waiting: answers with those of the ids whose right nobody else has.
+pub(super) fn lock_free_absent(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> QueryResult<Vec<String>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Absent> = diesel::sql_query(
+        "SELECT id FROM unnest($1) AS wanted (id) \
+         WHERE pg_try_advisory_xact_lock(hashtextextended(id, 0))",
+    )
+    .bind::<Array<Text>, _>(ids)
+    .load(connection)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
 /// Serial numbers of free devices that no other lane is about to take, without those in `withheld`.
@@ -236,18 +299,14 @@ pub(super) fn leave(connection: &mut PgConnection, node: &str) -> QueryResult<()
     .map(drop)
 }
 
-/// Nodes that were there lately and have not compared the ledger of this server.
+/// Nodes that share the ledger and have not compared what this server holds.
 pub(super) fn not_compared(
     connection: &mut PgConnection,
     server: &str,
-    recent_s: u32,
 ) -> QueryResult<Vec<String>> {
-    let found: Vec<Named> = diesel::sql_query(format!(
-        "SELECT id AS name FROM node WHERE compared <> $1 AND time_seen >= {NOW} - $2"
-    ))
-    .bind::<Text, _>(server)
-    .bind::<BigInt, _>(i64::from(recent_s))
-    .load(connection)?;
+    let found: Vec<Named> = diesel::sql_query("SELECT id AS name FROM node WHERE compared <> $1")
+        .bind::<Text, _>(server)
+        .load(connection)?;
     Ok(found.into_iter().map(|found| found.name).collect())
 }
 

@@ -220,6 +220,17 @@ impl ExportState {
     }
 }
 
+/// An export that waits for a worker, or is being worked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedExport {
+    /// Its TSS.
+    pub tss: TssId,
+    /// Identifier within the TSS.
+    pub id: ExportId,
+    /// Messages that may have to be looked at.
+    pub messages: u64,
+}
+
 /// An export as requested, and what was frozen at its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportRow {

@@ -33,6 +33,9 @@ pub enum StoreConfig {
         connections_max: u32,
         /// Longest wait for a lock, in milliseconds.
         lock_timeout_ms: u32,
+        /// How long a transaction of this node may stand still, in milliseconds. Then PostgreSQL ends it,
+        /// because its node is frozen or cut off, and others wait for its locks.
+        standstill_ms: u32,
     },
 }
 
@@ -251,6 +254,14 @@ impl Store {
                 "this ledger is in PostgreSQL: back it up with pg_basebackup or pg_dump".to_owned(),
             )),
         }
+    }
+
+    pub(super) fn pool(&self) -> &Pool<Manager> {
+        &self.inner.pool
+    }
+
+    pub(super) fn config(&self) -> &StoreConfig {
+        &self.inner.manager.0
     }
 
     /// The devices that the lanes of this process withhold.

@@ -77,6 +77,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    device_request (serial_number) {
+        serial_number -> Text,
+        environment -> Text,
+        token -> Text,
+        key_id -> Text,
+        key_curve -> Text,
+        key_point -> Binary,
+        algorithm -> Text,
+        signature_counter -> BigInt,
+        request -> Binary,
+        time_creation -> BigInt,
+    }
+}
+
+diesel::table! {
     device (serial_number) {
         serial_number -> Text,
         environment -> Text,
@@ -190,6 +205,7 @@ diesel::table! {
         process_type -> Text,
         process_data -> Binary,
         request_digest -> Binary,
+        metadata_digest -> Nullable<Binary>,
         signature_counter -> BigInt,
         log_time -> BigInt,
         signature -> Binary,
@@ -242,6 +258,7 @@ diesel::table! {
 diesel::allow_tables_to_appear_in_same_query!(
     client,
     device,
+    device_request,
     export,
     transaction_step,
     tss,

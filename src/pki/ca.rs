@@ -1,12 +1,11 @@
 //! The test CA of this ledger: a root and an issuing CA, both P-384.
 
-use super::certificate::{Period, Subject, ca_name, issue, request};
+use super::certificate::{Period, Subject, ca_name, issue, not_after};
+use super::request::random_key_id;
 use super::token_key::TokenKey;
-use super::{CaCertificate, CaRole, PkiError, PreparedDevice};
-use crate::csp::{Csp, KeyId, KeyPair};
-use crate::terms::{
-    Clock, Curve, Entropy, Environment, SeTime, SerialNumber, SignatureAlgorithm, SignatureCounter,
-};
+use super::{CaCertificate, CaRole, PkiError, PreparedDevice, WaitingDevice};
+use crate::csp::{Csp, KeyPair};
+use crate::terms::{Clock, Curve, Entropy, Environment, SeTime, SerialNumber};
 use std::sync::Arc;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
@@ -91,33 +90,19 @@ impl TestCa {
         if self.not_after.unix_seconds() - now.unix_seconds() < LIFE_LEFT_S_MIN {
             return Err(PkiError::CaExpired);
         }
-        let csp = self.csp.as_ref();
-        let key = csp.generate_key_pair(random_key_id(self.entropy.as_ref()), curve)?;
-        let serial_number = SerialNumber::of_public_point(&key.public_key.point);
-        // Made for its signature; the CA stands beside the key and needs no request to know it.
-        request(serial_number, &TokenKey { csp, key: &key })?;
+        let (csp, entropy) = (self.csp.as_ref(), self.entropy.as_ref());
+        // The CA stands beside the key and needs no request to know it, but its signature.
+        let device = WaitingDevice::make(csp, entropy, Environment::Test, curve, now)?;
         let subject = Subject::Tss {
-            serial: serial_number,
+            serial: device.serial_number,
             issuer: self.name.clone(),
         };
         let issuer = TokenKey {
             csp,
             key: &self.key,
         };
-        let entropy = self.entropy.as_ref();
-        let certificate = issue(subject, &key.public_key, period, &issuer, entropy)?;
-        Ok(PreparedDevice {
-            serial_number,
-            environment: Environment::Test,
-            token: csp.token().to_owned(),
-            algorithm: SignatureAlgorithm::ecdsa_plain(curve.default_hash()),
-            key,
-            signature_counter: SignatureCounter::new(1),
-            certificate,
-            issuer: self.serial_number,
-            certificate_not_after: period.not_after,
-            time_creation: now,
-        })
+        let certificate = issue(subject, &device.key.public_key, period, &issuer, entropy)?;
+        Ok(device.certified(certificate, self.serial_number, period.not_after))
     }
 }
 
@@ -175,16 +160,4 @@ fn common_name(role: &str, key: &KeyPair) -> String {
     let serial = SerialNumber::of_public_point(&key.public_key.point).to_string();
     let short: String = serial.chars().take(8).collect();
     format!("Siegel TEST {role} CA {short}")
-}
-
-fn random_key_id(entropy: &dyn Entropy) -> KeyId {
-    let mut id = [0; 16];
-    entropy.fill(&mut id);
-    KeyId::new(id)
-}
-
-fn not_after(certificate: &Certificate) -> Result<SeTime, PkiError> {
-    let end = certificate.tbs_certificate().validity().not_after;
-    let seconds = i64::try_from(end.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
-    SeTime::try_from(seconds).map_err(|error| PkiError::Encoding(error.into()))
 }

@@ -10,6 +10,7 @@ use der::{Encode, flagset};
 use spki::SubjectPublicKeyInfoRef;
 use std::str::FromStr as _;
 use std::time::Duration;
+use x509_cert::Certificate;
 use x509_cert::builder::profile::BuilderProfile;
 use x509_cert::builder::{Builder as _, CertificateBuilder, RequestBuilder};
 use x509_cert::certificate::TbsCertificate;
@@ -53,10 +54,13 @@ pub(super) enum Subject {
     Tss { serial: SerialNumber, issuer: Name },
 }
 
+/// Organisation in the name of every test CA.
+pub(super) const TEST_ORGANIZATION: &str = "Siegel TEST";
+
 /// The name of a CA of ours. It says TEST, so that nobody takes it for one of the TSE PKI.
 pub(super) fn ca_name(common_name: &str) -> Result<Name, PkiError> {
     Ok(Name::from_str(&format!(
-        "CN={common_name},O=Siegel TEST,C=DE"
+        "CN={common_name},O={TEST_ORGANIZATION},C=DE"
     ))?)
 }
 
@@ -189,11 +193,22 @@ pub(super) fn issue(
     Ok(builder.assemble(signature, issuer)?.to_der()?)
 }
 
-/// The certificate request of a TSS: signature 1 of its key, which proves that the key works and is
-/// ours (rule L-12). DER.
+/// The certificate request of a TSS, with the subject that its certificate shall have. DER.
 pub(super) fn request(serial: SerialNumber, key: &TokenKey<'_>) -> Result<Vec<u8>, PkiError> {
     let mut builder = RequestBuilder::new(tss_name(serial)?)?;
     let to_be_signed = builder.finalize(key)?;
     let signature = key.sign(&to_be_signed)?;
     Ok(builder.assemble(signature, key)?.to_der()?)
+}
+
+/// Its last second.
+pub(super) fn not_after(certificate: &Certificate) -> Result<SeTime, PkiError> {
+    let end = certificate.tbs_certificate().validity().not_after;
+    se_time(end.to_unix_duration())
+}
+
+/// A time of a certificate, which is never before 1970.
+pub(super) fn se_time(since_1970: Duration) -> Result<SeTime, PkiError> {
+    let seconds = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
+    SeTime::try_from(seconds).map_err(|error| PkiError::Encoding(error.into()))
 }

@@ -1,16 +1,25 @@
-//! Certificates: a test CA, and the devices that it prepares. Who keeps them is the ledger's business.
+//! Certificates: a test CA and the devices that it prepares; requests to a foreign CA and what comes
+//! back. Who keeps them is the ledger's business.
 //!
 //! Invariant: a TSS key gets exactly one certificate, ever, and signs nothing but its certificate
 //! request (signature 1, proof of possession) and log messages. All private keys, the CA's too, live
-//! in the token. Deliberately absent: a CA for LIVE, renewal, revocation lists.
+//! in the token. What a foreign CA sends is checked as a stranger would check an export of it.
+//! Deliberately absent: a CA for LIVE, renewal, revocation lists.
 
 mod ca;
 mod certificate;
+mod chain;
+mod foreign;
+mod import;
+mod links;
 mod records;
+mod request;
 mod token_key;
 
 pub use ca::{NewCa, TestCa};
-pub use records::{CaCertificate, CaRole, PreparedDevice};
+pub use foreign::{ForeignCertificate, UnreadableError};
+pub use import::{Checked, Import, ImportError, Known};
+pub use records::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 
 use crate::csp::CspError;
 

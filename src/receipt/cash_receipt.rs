@@ -8,7 +8,8 @@ use super::writer::{
 use serde_json::{Map, Value, json};
 
 /// What the dialect says about an amount that cannot be read.
-pub(super) const AMOUNT_PROBLEM: &str = "should be a decimal number with up to five decimals";
+pub(super) const AMOUNT_PROBLEM: &str =
+    "should be a decimal number with at most 16 digits before the point and five after it";
 
 /// processData and the echo of a receipt.
 pub(super) fn encode(path: &str, value: &Value) -> Result<(String, Value), SchemaError> {

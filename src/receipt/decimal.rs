@@ -11,7 +11,8 @@ const INTEGER_DIGITS_MAX: usize = 16;
 /// Greatest sum of amounts, in cents.
 const CENTS_MAX: i128 = 10_i128.pow(18);
 
-const NO_NUMBER: &str = "should be a decimal number such as -1.50";
+const NO_NUMBER: &str =
+    "should be a decimal number such as -1.50, with at most 16 digits before the point";
 
 /// A number that was checked and split: sign, digits before the point without leading zeros, and
 /// digits after it as given.

@@ -239,7 +239,7 @@ fn what_is_no_amount_is_refused_by_field_and_never_by_value() {
                 "receipt_type": "RECEIPT", "amounts_per_vat_rate": [rate("NORMAL", amount)],
             } } }),
             "schema.standard_v1.receipt.amounts_per_vat_rate[0].amount should be a decimal number \
-             with up to five decimals",
+             with at most 16 digits before the point and five after it",
         );
     }
 }
@@ -438,8 +438,8 @@ fn order_lines_out_of_bounds_are_refused() {
     );
     refused(
         with("1/2", "A"),
-        "schema.standard_v1.order.line_items[0].quantity should be a decimal number with up to \
-         five decimals",
+        "schema.standard_v1.order.line_items[0].quantity should be a decimal number with at most \
+         16 digits before the point and five after it",
     );
 }
 

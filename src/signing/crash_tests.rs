@@ -7,6 +7,7 @@
 mod chaos;
 mod disk;
 mod early;
+mod locked_out;
 mod mutants;
 mod ports;
 mod questions;

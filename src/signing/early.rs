@@ -2,7 +2,7 @@
 //! waiting for answers, and a network may turn their order around.
 //!
 //! Such a command waits in its lane for a bounded time. It is decided anew when its TSS has signed
-//! something, and a last time at its end, when the ledger may hold what another node has signed.
+//! something, now and then in between, because another node may have signed, and a last time at its end.
 
 use super::SigningError;
 use super::job::Job;
@@ -18,6 +18,10 @@ const EARLY_PER_TSS_MAX: usize = 64;
 /// All that waits takes no more than one place in so many of its lane.
 const EARLY_SHARE: usize = 2;
 
+/// The first pause after which the ledger is looked at anew, in milliseconds; each one is twice as long as the
+/// one before.
+const FIRST_LOOK_MS: u64 = 50;
+
 /// A refused command that may yet be accepted, with what it is told otherwise.
 pub(super) struct Early {
     pub job: Job,
@@ -31,6 +35,10 @@ impl Lane {
         let until_ms = now_ms.saturating_add(self.settings.early_wait_ms);
         for Early { mut job, refusal } in early {
             let until_ms = *job.early_until_ms.get_or_insert(until_ms);
+            let begun_ms = until_ms.saturating_sub(self.settings.early_wait_ms);
+            let waited_ms = now_ms.saturating_sub(begun_ms);
+            let look_ms = now_ms.saturating_add(waited_ms.max(FIRST_LOOK_MS));
+            job.early_look_ms = look_ms.min(until_ms);
             if until_ms <= now_ms || !self.has_room_for(job.tss) {
                 job.answer.send(Err(refusal));
             } else {
@@ -56,10 +64,10 @@ impl Lane {
         self.decided_anew.extend(woken);
     }
 
-    /// Commands whose time is up, for their last decision.
+    /// Commands that have waited for a while, or long enough, and are to be decided anew.
     pub(super) fn take_due_early(&mut self) -> Vec<Job> {
         let now_ms = self.clock.monotonic_ms();
-        let is_due = |job: &mut Job| job.early_until_ms.is_none_or(|until| until <= now_ms);
+        let is_due = |job: &mut Job| job.early_look_ms <= now_ms;
         self.early.extract_if(.., is_due).collect()
     }
 
@@ -72,10 +80,11 @@ impl Lane {
         jobs
     }
 
-    /// How long the lane may sleep until the next command has waited long enough.
+    /// How long the lane may sleep until a command that waits is to be looked at.
     pub(super) fn sleep_at_most(&self, at_most: Duration) -> Duration {
-        let next = self.early.iter().filter_map(|job| job.early_until_ms).min();
-        next.map_or(at_most, |until_ms| {
+        let early = self.early.iter().map(|job| job.early_look_ms);
+        let locked_out = self.locked_out.next_look_ms();
+        early.chain(locked_out).min().map_or(at_most, |until_ms| {
             let left_ms = until_ms.saturating_sub(self.clock.monotonic_ms());
             at_most.min(Duration::from_millis(left_ms))
         })

@@ -5,6 +5,7 @@ use crate::sma::{Caller, Command, Outcome};
 use crate::terms::TssId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tracing::Span;
 
 /// Told to a caller whose command was dropped on the way: shutdown, or a panic in the lane.
 const DROPPED: SigningError = SigningError::Unavailable {
@@ -23,6 +24,10 @@ pub(super) struct Job {
     /// Until when it waits for its predecessor, on the monotonic clock; `None` until it is found to be
     /// early.
     pub early_until_ms: Option<u64>,
+    /// When an early one is looked at again, on the monotonic clock.
+    pub early_look_ms: u64,
+    /// Until when it waits for a TSS that somebody else holds, on the monotonic clock; `None` until that is so.
+    pub locked_until_ms: Option<u64>,
     /// Given back when the job ends.
     pub place: Option<Place>,
 }
@@ -36,6 +41,8 @@ impl Job {
             answer,
             tried_before: false,
             early_until_ms: None,
+            early_look_ms: 0,
+            locked_until_ms: None,
             place: None,
         }
     }
@@ -61,24 +68,57 @@ impl Drop for Place {
 }
 
 /// Answers exactly once: if nobody does, dropping it does.
-pub(super) struct AnswerOnce(Option<Reply>);
+pub(super) struct AnswerOnce {
+    reply: Option<Reply>,
+    /// What its traces belong to: the request that it answers.
+    span: Span,
+}
 
 impl AnswerOnce {
+    /// Made where the command is handed in, because that is where the request is at work.
     pub fn new(reply: Reply) -> Self {
-        Self(Some(reply))
+        Self {
+            reply: Some(reply),
+            span: Span::current(),
+        }
     }
 
     pub fn send(mut self, result: Result<Outcome, SigningError>) {
-        if let Some(reply) = self.0.take() {
+        if let Err(error) = &result {
+            self.trace(error);
+        }
+        self.reply(result);
+    }
+
+    /// Says that there is no place. Quietly, because there may be a great many of them.
+    pub fn turn_away(mut self, error: SigningError) {
+        tracing::debug!(parent: &self.span, %error, "a command was turned away: {error}");
+        self.reply(Err(error));
+    }
+
+    fn reply(&mut self, result: Result<Outcome, SigningError>) {
+        if let Some(reply) = self.reply.take() {
             reply(result);
+        }
+    }
+
+    /// Whose request a failure has hit; why it failed was traced once for all that it has hit.
+    fn trace(&self, error: &SigningError) {
+        match error {
+            SigningError::Unavailable { .. } | SigningError::Broken { .. } => {
+                tracing::warn!(parent: &self.span, %error, "a command was not carried out: {error}");
+            }
+            // The caller's own affair.
+            SigningError::Rejected(_) | SigningError::Told(_) => {}
         }
     }
 }
 
 impl Drop for AnswerOnce {
     fn drop(&mut self) {
-        if let Some(reply) = self.0.take() {
-            reply(Err(DROPPED));
+        if self.reply.is_some() {
+            self.trace(&DROPPED);
+            self.reply(Err(DROPPED));
         }
     }
 }

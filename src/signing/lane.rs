@@ -4,6 +4,8 @@ use super::SigningError;
 use super::doubt::refuse_doubtful;
 use super::job::Job;
 use super::lanes::LaneSettings;
+use super::locked_out::LockedOut;
+use super::meter::LaneMeter;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
@@ -12,7 +14,7 @@ use crate::ledger::{
     Batch, Clearance, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices,
 };
 use crate::sma::{self, Command, Needs};
-use crate::terms::{Clock, TssId};
+use crate::terms::{Clock, Stopwatch, TssId, chain};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ pub(super) struct Lane {
     pub(super) decided_anew: VecDeque<Job>,
     /// Came before their predecessors.
     pub(super) early: Vec<Job>,
+    /// For TSSs that another node holds.
+    pub(super) locked_out: LockedOut,
     /// Signs nothing more until a person has looked and started the server anew.
     pub(super) stopped: BTreeSet<TssId>,
     /// Devices that the ledger gives to no lane of this process: those of unfinished batches, and those
@@ -40,6 +44,8 @@ pub(super) struct Lane {
     clearance: Clearance,
     /// Their keys do not sign, and the ledger has not been told yet.
     pub(super) bad_devices: Vec<BadDevice>,
+    /// What it has counted.
+    pub(super) meter: Arc<LaneMeter>,
 }
 
 impl Lane {
@@ -62,8 +68,10 @@ impl Lane {
             clock_steps_seen: BTreeMap::new(),
             decided_anew: VecDeque::new(),
             early: Vec::new(),
+            locked_out: LockedOut::default(),
             stopped: BTreeSet::new(),
             bad_devices: Vec::new(),
+            meter: Arc::default(),
         }
     }
 
@@ -77,7 +85,7 @@ impl Lane {
             let is_farewell = matches!(job.command, Command::DeclareDefective);
             self.stopped.contains(&job.tss) && !is_farewell
         });
-        let mut batches = vec![jobs];
+        let mut batches = vec![self.locked_out.queue_up(jobs)];
         while let Some(jobs) = batches.pop() {
             batches.extend(self.work_off(jobs));
         }
@@ -111,12 +119,22 @@ impl Lane {
         if jobs.is_empty() {
             return Vec::new();
         }
-        let needs = needs_of(&jobs);
+        let meter = Arc::clone(&self.meter);
+        let clock = Arc::clone(&self.clock);
+        let mut watch = Stopwatch::start(clock.as_ref());
+        meter.begins(jobs.len());
+        let mut needs = needs_of(&jobs);
         let mut held = match self.ledger.lock(&needs) {
             Ok(held) => held,
             Err(error) => return without_lock(jobs, &error),
         };
+        let late = held.late();
+        needs.retain(|tss, _| !late.contains(tss));
+        let (late, jobs) = jobs.into_iter().partition(|job| late.contains(&job.tss));
+        let wait_ms = self.settings.lock_wait_ms;
+        self.locked_out.wait(late, self.clock.as_ref(), wait_ms);
         let loaded = held.take_loaded();
+        meter.load_s.observe(watch.lap_s());
         let jobs = refuse_doubtful(jobs, &loaded, &self.tokens, &self.clearance);
         if jobs.is_empty() {
             return Vec::new();
@@ -133,7 +151,9 @@ impl Lane {
         };
         let planned = rounds.decide_all(jobs);
         let deadline = Deadline::after(self.clock.as_ref(), self.settings.hsm_timeout_ms);
+        watch.lap_s();
         let signed = sign_all(planned, &self.tokens, &deadline);
+        meter.sign_s.observe(watch.lap_s());
         let sorted = rounds.drop_failed(signed);
         let loaded = rounds.loaded;
         self.decided_anew.extend(sorted.again);
@@ -159,7 +179,10 @@ impl Lane {
             clock_step: time.step,
         });
         self.unfinished.push(Arc::clone(&unfinished));
-        match held.commit(&unfinished.batch) {
+        watch.lap_s();
+        let committed = held.commit(&unfinished.batch);
+        meter.committed(&unfinished.batch, committed.is_ok(), watch.lap_s());
+        match committed {
             Ok(()) => {
                 self.was_kept(&unfinished);
                 self.put_aside(told.into_iter().flat_map(Told::release).collect());
@@ -345,16 +368,4 @@ pub(super) fn unavailable(error: &LedgerError) -> SigningError {
             reason: "the ledger holds damaged data",
         },
     }
-}
-
-/// An error with all its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -1,19 +1,17 @@
 //! All lanes: where a command goes, how they start and how they stop.
 
-use super::job::{AnswerOnce, Job, Place};
-use super::lane::{Lane, chain, refuse_all, unavailable};
+use super::entrance::{Entrance, Exit, Taken, way_in};
+use super::job::{AnswerOnce, Job};
+use super::lane::{Lane, refuse_all, unavailable};
+use super::meter::{LaneMeter, LaneReading, TokenReading};
+use super::new_tss::{place_of, token_for_new};
 use super::tokens::Token;
-use super::{Reply, SigningError, Signs, Submit};
+use super::{Reply, SigningError, Signs, Submit, lock};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
-use crate::terms::{Clock, TssId};
+use crate::terms::{Clock, TssId, chain};
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
-};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -29,6 +27,8 @@ pub struct LaneSettings {
     pub batch_len_max: usize,
     /// Longest wait of a batch for its signatures, in milliseconds; its TSSs are locked meanwhile.
     pub hsm_timeout_ms: u64,
+    /// How long a command waits for a TSS that another node holds, in milliseconds.
+    pub lock_wait_ms: u64,
     /// How long a step of a transaction waits for the steps before it, in milliseconds.
     pub early_wait_ms: u64,
 }
@@ -40,6 +40,7 @@ impl Default for LaneSettings {
             queue_len_max: 1024,
             batch_len_max: 256,
             hsm_timeout_ms: 5000,
+            lock_wait_ms: 5000,
             early_wait_ms: 2000,
         }
     }
@@ -67,14 +68,6 @@ struct LaneHandle {
     entrance: Entrance,
 }
 
-/// Where commands go in, one by one and not too many.
-#[derive(Clone)]
-struct Entrance {
-    queue: Arc<Mutex<Option<SyncSender<Job>>>>,
-    taken: Arc<AtomicUsize>,
-    places: usize,
-}
-
 impl Lanes {
     /// Starts all lanes. Each takes its own ledger connection.
     pub fn start(
@@ -97,30 +90,50 @@ impl Lanes {
                 store.lane_for_token(&token)?
             };
             let (tokens, clock) = (Arc::clone(&tokens), Arc::clone(clock));
-            let lane = Lane::new(ledger, tokens, clock, Arc::clone(&rules), settings);
-            let (entrance, receiver) = Entrance::new(settings.queue_len_max);
+            let mut lane = Lane::new(ledger, tokens, clock, Arc::clone(&rules), settings);
+            let (entrance, exit) = way_in(settings.queue_len_max, Arc::clone(&lane.meter));
             threads.push(spawn(format!("lane-{}", lanes.len()), move || {
-                run(lane, &receiver)
+                run(&mut lane, &exit)
             })?);
             lanes.push(LaneHandle { token, entrance });
         }
         let token_of = Arc::new(RwLock::new(HashMap::new()));
-        let (entrance, receiver) = Entrance::new(settings.queue_len_max);
+        let (entrance, exit) = way_in(settings.queue_len_max, Arc::<LaneMeter>::default());
         let router = Router {
             store: store.clone(),
             lanes: lanes.clone(),
             tokens: Arc::clone(&tokens),
             token_of: Arc::clone(&token_of),
         };
-        threads.push(spawn("lane-router".to_owned(), move || {
-            router.run(&receiver)
-        })?);
+        threads.push(spawn("lane-router".to_owned(), move || router.run(&exit))?);
         Ok(Self {
             lanes,
             tokens,
             token_of,
             router: entrance,
             threads: Mutex::new(threads),
+        })
+    }
+
+    /// Each lane at this moment.
+    pub fn lane_readings(&self) -> impl Iterator<Item = LaneReading<'_>> {
+        let lanes = self.lanes.iter().map(|lane| &lane.entrance).enumerate();
+        lanes.map(|(number, entrance)| reading(number.to_string(), entrance))
+    }
+
+    /// The way to the lanes of TSSs that this process has not met yet.
+    pub fn router_reading(&self) -> LaneReading<'_> {
+        reading("router".to_owned(), &self.router)
+    }
+
+    /// Each token at this moment. Asks none of them anything.
+    pub fn token_readings(&self) -> impl Iterator<Item = TokenReading<'_>> {
+        let tokens = self.tokens.iter();
+        tokens.map(|(label, token)| TokenReading {
+            label,
+            waiting: token.waiting(),
+            vitals: token.csp().vitals(),
+            meter: token.meter(),
         })
     }
 
@@ -136,6 +149,15 @@ impl Lanes {
             lane.entrance.close();
         }
         threads.into_iter().for_each(join);
+    }
+}
+
+fn reading(name: String, entrance: &Entrance) -> LaneReading<'_> {
+    LaneReading {
+        name,
+        depth: entrance.depth(),
+        places: entrance.places(),
+        meter: entrance.meter(),
     }
 }
 
@@ -181,8 +203,13 @@ struct Router {
 }
 
 impl Router {
-    fn run(&self, jobs: &Receiver<Job>) {
-        for job in jobs {
+    fn run(&self, jobs: &Exit) {
+        loop {
+            let job = match jobs.wait(IDLE_RETRY) {
+                Taken::Job(job) => *job,
+                Taken::Nothing => continue,
+                Taken::Closed => return,
+            };
             // A panic ends this command, not the router; dropping the job answers it.
             if catch_unwind(AssertUnwindSafe(|| self.route(job))).is_err() {
                 tracing::error!("the way of a command to its lane ended in a panic");
@@ -206,17 +233,13 @@ impl Router {
     /// A TSS that does not exist can only be about to be assigned: any token of its environment will
     /// do, since the device that it gets says where its key is.
     fn hand_over_new(&self, job: Job) {
-        let environment = job.caller.environment;
-        let fitting = self
-            .tokens
-            .iter()
-            .find(|(_, token)| token.environment() == environment);
-        match fitting {
-            Some((token, _)) => hand_over(&self.lanes, token, job),
-            None => job.answer.send(Err(SigningError::Unavailable {
+        match token_for_new(&self.store, &self.tokens, &job) {
+            Ok(Some(token)) => hand_over(&self.lanes, token, job),
+            Ok(None) => job.answer.send(Err(SigningError::Unavailable {
                 reason: "no token is configured for this environment",
                 retry_after_s: 60,
             })),
+            Err(error) => refuse_all(vec![job], &unavailable(&error)),
         }
     }
 
@@ -255,11 +278,7 @@ fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
         .iter()
         .filter(|lane| lane.token.is_empty() || lane.token == token)
         .collect();
-    let mut hasher = DefaultHasher::new();
-    job.tss.hash(&mut hasher);
-    let count = u64::try_from(fitting.len()).unwrap_or(1).max(1);
-    let index = usize::try_from(hasher.finish() % count).unwrap_or_default();
-    match fitting.get(index) {
+    match fitting.get(place_of(job.tss, fitting.len())) {
         Some(lane) => lane.entrance.enter(job),
         None => job.answer.send(Err(SigningError::Unavailable {
             reason: "the token of the TSS is not available here",
@@ -268,74 +287,35 @@ fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
     }
 }
 
-impl Entrance {
-    fn new(places: usize) -> (Self, Receiver<Job>) {
-        let (sender, receiver) = sync_channel(places);
-        let entrance = Self {
-            queue: Arc::new(Mutex::new(Some(sender))),
-            taken: Arc::default(),
-            places,
-        };
-        (entrance, receiver)
-    }
-
-    /// A full lane says so now rather than timing out later.
-    fn enter(&self, mut job: Job) {
-        let full = SigningError::Unavailable {
-            reason: "too many commands are waiting",
-            retry_after_s: 1,
-        };
-        let stopped = SigningError::Unavailable {
-            reason: "the server is shutting down",
-            retry_after_s: 5,
-        };
-        // A place in the router, which a job may come from, is free again by this.
-        job.place = Place::take(&self.taken, self.places);
-        if job.place.is_none() {
-            return job.answer.send(Err(full));
-        }
-        let queue = lock(&self.queue);
-        let Some(queue) = queue.as_ref() else {
-            return job.answer.send(Err(stopped));
-        };
-        match queue.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(job)) => job.answer.send(Err(full)),
-            Err(TrySendError::Disconnected(job)) => job.answer.send(Err(stopped)),
-        }
-    }
-
-    fn close(&self) {
-        drop(lock(&self.queue).take());
-    }
-}
-
 /// The life of a lane's thread: until its queue is closed and empty.
-fn run(mut lane: Lane, queue: &Receiver<Job>) {
+fn run(lane: &mut Lane, queue: &Exit) {
     loop {
+        lane.meter
+            .keeps(lane.early.len(), lane.unfinished.len(), lane.stopped.len());
         let mut jobs: Vec<Job> = lane.decided_anew.drain(..).collect();
+        jobs.extend(lane.locked_out.take_due(lane.clock.as_ref()));
         jobs.extend(lane.take_due_early());
         if jobs.is_empty() {
-            match queue.recv_timeout(lane.sleep_at_most(IDLE_RETRY)) {
-                Ok(job) => jobs.push(job),
-                Err(RecvTimeoutError::Timeout) => {
-                    guarded(&mut lane, |lane| drop(lane.finish_unfinished()));
+            match queue.wait(lane.sleep_at_most(IDLE_RETRY)) {
+                Taken::Job(job) => jobs.push(*job),
+                Taken::Nothing => {
+                    guarded(lane, |lane| drop(lane.finish_unfinished()));
                     continue;
                 }
-                Err(RecvTimeoutError::Disconnected) => break,
+                Taken::Closed => break,
             }
         }
         // Group commit without a timer: whatever came while the last batch was at work.
-        while jobs.len() < lane.settings.batch_len_max {
-            match queue.try_recv() {
-                Ok(job) => jobs.push(job),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while jobs.len() < lane.settings.batch_len_max
+            && let Some(job) = queue.next()
+        {
+            jobs.push(job);
         }
-        guarded(&mut lane, |lane| lane.process(jobs));
+        guarded(lane, |lane| lane.process(jobs));
     }
-    let early = lane.take_all_early();
-    guarded(&mut lane, |lane| lane.process(early));
+    let mut waiting = lane.locked_out.take_all();
+    waiting.extend(lane.take_all_early());
+    guarded(lane, |lane| lane.process(waiting));
     if !lane.unfinished.is_empty() {
         tracing::error!(
             "a signed batch could not be committed before the end; it was never released"
@@ -368,8 +348,4 @@ fn join(thread: JoinHandle<()>) {
     if thread.join().is_err() {
         tracing::error!("a signing lane ended by a panic");
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

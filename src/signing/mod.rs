@@ -8,19 +8,25 @@
 mod crash_tests;
 mod doubt;
 mod early;
+mod entrance;
 mod job;
 mod lane;
 mod lanes;
+mod locked_out;
+mod meter;
+mod new_tss;
 mod plan;
 mod recovery;
 mod signed;
 mod tokens;
 
 pub use lanes::{LaneSettings, Lanes};
+pub use meter::{LaneMeter, LaneReading, TokenErrors, TokenMeter, TokenReading};
 pub use tokens::Token;
 
 use crate::sma::{Caller, Command, Outcome, Rejection, SeError};
 use crate::terms::TssId;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +51,11 @@ pub enum SigningError {
         /// What does not fit.
         reason: &'static str,
     },
+}
+
+/// What is behind a lock stays usable when somebody panicked while holding it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Receives the answer of a command, on a lane's thread; must not block.

@@ -1,11 +1,11 @@
 //! Finishing batches whose commit failed or has an unknown outcome (design decision 1).
 
 use super::early::Early;
-use super::lane::{Lane, chain, unavailable};
+use super::lane::{Lane, unavailable};
 use super::plan::Told;
 use crate::ledger::{Batch, CommitError, LedgerError, LoadedTss, TssBatch};
 use crate::sma::{Needs, Slice};
-use crate::terms::{ClockStep, TssId};
+use crate::terms::{ClockStep, TssId, chain};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -149,6 +149,10 @@ impl Lane {
     fn finish_once(&mut self, work: &Unfinished) -> Result<Standing, LedgerError> {
         // Taking the lock also waits for a commit that may still be running in the database.
         let mut held = self.ledger.lock(&work.needs)?;
+        if !held.late().is_empty() {
+            // Whoever holds it may be committing this very batch.
+            return Err(held_elsewhere());
+        }
         let loaded = held.take_loaded();
         if work.stands_before(&loaded) {
             let Err(error) = held.commit(&work.batch) else {
@@ -221,6 +225,14 @@ impl Unfinished {
                 (None, _) | (_, None) => false,
             }
         })
+    }
+}
+
+/// Why nothing is known yet.
+fn held_elsewhere() -> LedgerError {
+    LedgerError::Unavailable {
+        action: "lock a TSS",
+        source: "another node holds it".into(),
     }
 }
 

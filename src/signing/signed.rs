@@ -2,11 +2,10 @@
 
 use super::SigningError;
 use super::job::Job;
-use super::lane::chain;
 use super::plan::PlannedTss;
 use super::tokens::{Deadline, Token};
 use crate::csp::{CspError, KeyPair};
-use crate::terms::{SerialNumber, TssId};
+use crate::terms::{SerialNumber, TssId, chain};
 use std::collections::BTreeMap;
 
 /// A TSS with as many of its messages signed as came before the first failure.

@@ -1,5 +1,6 @@
 //! The tokens that can sign, each with a bounded pool of signer threads.
 
+use super::meter::{TokenErrors, TokenMeter};
 use crate::csp::{Csp, CspError, KeyPair, ModuleError};
 use crate::terms::{Clock, Environment};
 use std::collections::VecDeque;
@@ -17,6 +18,7 @@ pub struct Token {
     csp: Arc<dyn Csp>,
     environment: Environment,
     queue: Arc<Queue>,
+    meter: Arc<TokenMeter>,
 }
 
 /// One signature to make.
@@ -46,14 +48,16 @@ impl Token {
             csp,
             environment,
             queue,
+            meter: Arc::default(),
         };
         for number in 0..signers.max(1) {
             let (csp, queue) = (Arc::clone(&token.csp), Arc::clone(&token.queue));
+            let meter = Arc::clone(&token.meter);
             token.queue.lock().signers += 1;
             let signer = thread::Builder::new()
                 .name(format!("sign-{}-{number}", csp.token()))
                 .spawn(move || {
-                    sign_until_closed(csp.as_ref(), &queue);
+                    sign_until_closed(csp.as_ref(), &queue, &meter);
                     drop(csp);
                     queue.signer_ended();
                 });
@@ -73,6 +77,16 @@ impl Token {
     /// What its keys are for.
     pub const fn environment(&self) -> Environment {
         self.environment
+    }
+
+    /// What its signers have counted.
+    pub(super) fn meter(&self) -> &TokenMeter {
+        &self.meter
+    }
+
+    /// Signatures that wait for a signer.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.lock().work.len()
     }
 
     /// Begins to sign all digests, in parallel, each tried once more if it fails.
@@ -222,9 +236,9 @@ impl Queue {
     }
 }
 
-fn sign_until_closed(csp: &dyn Csp, queue: &Queue) {
+fn sign_until_closed(csp: &dyn Csp, queue: &Queue, meter: &TokenMeter) {
     while let Some(work) = queue.next() {
-        let sign = || sign_twice(csp, &work.key, &work.digest);
+        let sign = || sign_twice(csp, &work.key, &work.digest, &meter.errors);
         // A panic ends this signature, not the thread: the token would sign less and less.
         let result = catch_unwind(AssertUnwindSafe(sign)).unwrap_or_else(|_| {
             Err(CspError::Failed {
@@ -233,15 +247,20 @@ fn sign_until_closed(csp: &dyn Csp, queue: &Queue) {
                 source: ModuleError("a panic on the way to the module".to_owned()),
             })
         });
+        match &result {
+            Ok(_) => drop(meter.signatures.inc()),
+            Err(error) => meter.errors.count(error),
+        }
         // The lane may have given up waiting; the signature then never left the CSP.
         let _ = work.done.send((work.index, result));
     }
 }
 
 /// One more try, because a lost session is repaired by the next call (design decision 1).
-fn sign_twice(csp: &dyn Csp, key: &KeyPair, digest: &[u8]) -> SignResult {
+fn sign_twice(csp: &dyn Csp, key: &KeyPair, digest: &[u8], errors: &TokenErrors) -> SignResult {
     csp.sign(key, digest).or_else(|first| match first {
         CspError::SessionLost { .. } | CspError::Failed { .. } | CspError::DeviceGone { .. } => {
+            errors.count(&first);
             csp.sign(key, digest)
         }
         CspError::PinRefused { .. }

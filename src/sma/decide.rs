@@ -146,7 +146,7 @@ fn repeated_after_expiry(
     let Ok(Answer::Transaction(number, revision)) = answer else {
         return None;
     };
-    if !steps.is_empty() {
+    if steps.iter().any(|step| step.message.is_some()) {
         return None;
     }
     let step = slice.steps.get(&(*number, *revision))?;

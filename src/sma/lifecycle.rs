@@ -29,14 +29,16 @@ fn new_tss(
     new: &NewTss,
     device: &Device,
 ) -> Result<Tss, Rejection> {
+    let environment = context.caller.environment;
+    let prefix = context.settings.description_prefix(environment);
     Ok(Tss {
         id,
         organization: context.caller.organization,
-        environment: context.caller.environment,
+        environment,
         format: new.format,
         device: device.clone(),
         state: TssState::Created,
-        description: format!("{} ({id})", context.settings.description_prefix),
+        description: format!("{prefix} ({id})"),
         transaction_counter: TransactionNumber::default(),
         last_se_time: SeTime::UNSET,
         clients_registered: 0,

@@ -1,6 +1,7 @@
 //! Metadata: a flat map of text that tills keep at our resources. Never signed.
 
 use super::plan::Rejection;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 /// Most pairs at one resource (HTTP dialect §10).
@@ -16,6 +17,22 @@ pub struct Metadata(BTreeMap<String, String>);
 
 /// What a request wants changed: `None` removes a key.
 pub type MetadataPatch = BTreeMap<String, Option<String>>;
+
+/// Digest of what a request wants changed; equal for equal wishes alone.
+pub(super) fn patch_digest(patch: &MetadataPatch) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    // Every part carries its length, so that no two different wishes can look alike.
+    let mut part = |text: &str| {
+        hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(text.as_bytes());
+    };
+    for (key, value) in patch {
+        part(key);
+        // Empty text is never kept, so it can stand for a key to be removed.
+        part(value.as_deref().unwrap_or_default());
+    }
+    hash.finalize().into()
+}
 
 impl Metadata {
     /// Takes pairs over as they were stored.
@@ -41,5 +58,16 @@ impl Metadata {
             return Err(Rejection::TooManyMetadataPairs);
         }
         Ok(Self(pairs))
+    }
+
+    /// What of a wish that comes late may still be granted: keys that are not there. It is not known
+    /// whether what is there is newer.
+    pub(super) fn missing_of(&self, patch: &MetadataPatch) -> MetadataPatch {
+        let is_new = |(key, value): &(&String, &Option<String>)| {
+            value.is_some() && !self.0.contains_key(*key)
+        };
+        let new = patch.iter().filter(is_new);
+        new.map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     }
 }

@@ -1,5 +1,7 @@
 //! Limits of one TSS, which the operator may set.
 
+use crate::terms::Environment;
+
 /// Limits and defaults that the rules need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -9,8 +11,9 @@ pub struct Settings {
     pub transactions_open_max: u32,
     /// Wrong PINs in a row until the PIN is blocked (rule P-3).
     pub pin_retries_max: u32,
-    /// Text before the TSS id in the description of a TSS that was given none.
-    pub description_prefix: String,
+    /// Text before the TSS id in the description of a TSS that was given none; `None` for a text that
+    /// says what the environment is.
+    pub description_prefix: Option<String>,
 }
 
 impl Default for Settings {
@@ -19,7 +22,18 @@ impl Default for Settings {
             clients_registered_max: 199,
             transactions_open_max: 2000,
             pin_retries_max: 5,
-            description_prefix: "Siegel TSE (test operation, not certified)".to_owned(),
+            description_prefix: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Text before the TSS id in the description of a TSS of this environment.
+    pub fn description_prefix(&self, environment: Environment) -> &str {
+        match (&self.description_prefix, environment) {
+            (Some(prefix), _) => prefix,
+            (None, Environment::Test) => "Siegel TSE (test operation, not certified)",
+            (None, Environment::Live) => "Siegel TSE (not certified)",
         }
     }
 }

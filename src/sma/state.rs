@@ -257,6 +257,8 @@ pub struct TransactionStep {
     pub process_data: ProcessData,
     /// Digest of the request that made it (see [`super::decide`]).
     pub request_digest: [u8; 32],
+    /// Digest of the metadata that came with that request; `None` in steps from before it was kept.
+    pub metadata_digest: Option<[u8; 32]>,
     /// Number of the signature.
     pub signature_counter: SignatureCounter,
     /// Time in the message.

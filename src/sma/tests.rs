@@ -1,6 +1,7 @@
 //! The rules, as sentences. A [`World`] is one TSS with everything it remembers in one slice.
 
 mod life_cycle;
+mod repeats;
 mod sequences;
 mod transactions;
 mod users;

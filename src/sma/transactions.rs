@@ -2,8 +2,8 @@
 
 use super::clients::require_registered;
 use super::command::{TransactionInput, TransactionOutcome, TransactionRef};
-use super::decide::{Context, Decision, require_initialized};
-use super::metadata::Metadata;
+use super::decide::{Context, Decision, refuse_defective, require_initialized};
+use super::metadata::{Metadata, patch_digest};
 use super::plan::{Answer, Rejection};
 use super::state::{Slice, Transaction, TransactionState, TransactionStep, Tss};
 use super::step::{Change, Step};
@@ -32,7 +32,8 @@ pub(super) fn start(
 ) -> Decision {
     let target = TransactionState::Active;
     if let Some(known) = find(slice, input.transaction) {
-        return repeat(slice, known, input, target).unwrap_or_else(|| conflict(input, Some(known)));
+        return repeat(slice, tss, known, input, target)
+            .unwrap_or_else(|| conflict(input, Some(known)));
     }
     let TransactionRef::Id(id) = input.transaction else {
         return Err(Rejection::TransactionNotFound);
@@ -152,7 +153,7 @@ fn next_step<'a>(
             return Err(revision_conflict(input, None));
         }
     };
-    if let Some(decision) = repeat(slice, known, input, target) {
+    if let Some(decision) = repeat(slice, tss, known, input, target) {
         return decision.map(Next::Repeat);
     }
     require_initialized(tss)?;
@@ -190,6 +191,7 @@ fn in_force(earlier: Option<&Schema>, given: Option<&Schema>) -> Result<Option<S
 /// a conflict if it is another.
 fn repeat(
     slice: &Slice,
+    tss: &Tss,
     known: &Transaction,
     input: &TransactionInput,
     target: TransactionState,
@@ -198,10 +200,34 @@ fn repeat(
     if step.request_digest != request_digest(known, input, target) {
         return Some(conflict(input, Some(known)));
     }
-    Some(Ok((
-        Vec::new(),
-        Ok(Answer::Transaction(known.number, input.revision)),
-    )))
+    let answer = Answer::Transaction(known.number, input.revision);
+    let steps = repeated_metadata(tss, known, step, input);
+    Some(steps.map(|steps| (steps, Ok(answer))))
+}
+
+/// What a repeat changes: its metadata is merged (HTTP dialect §10), unless that was done when the step
+/// was signed. Once other steps have followed, it takes no key from them.
+fn repeated_metadata(
+    tss: &Tss,
+    known: &Transaction,
+    step: &TransactionStep,
+    input: &TransactionInput,
+) -> Result<Vec<Step>, Rejection> {
+    let patch = &input.metadata;
+    if step.metadata_digest == Some(patch_digest(patch)) {
+        return Ok(Vec::new());
+    }
+    let is_latest = input.revision == known.latest_revision && step.metadata_digest.is_some();
+    let merged = match is_latest {
+        true => known.metadata.merged(patch)?,
+        false => known.metadata.merged(&known.metadata.missing_of(patch))?,
+    };
+    if merged == known.metadata {
+        return Ok(Vec::new());
+    }
+    refuse_defective(tss)?;
+    let change = Change::TransactionMetadata(known.number, merged);
+    Ok(vec![Step::unsigned(vec![change])])
 }
 
 /// Digest of what makes two requests the same: TSS and transaction (by where it is stored), revision,
@@ -306,6 +332,7 @@ fn sign(
         process_type: signed.process_type,
         process_data: signed.process_data,
         request_digest: request_digest(&transaction, input, transaction.state),
+        metadata_digest: Some(patch_digest(&input.metadata)),
         // Both become known when the step is recorded.
         signature_counter: SignatureCounter::default(),
         log_time: SeTime::UNSET,

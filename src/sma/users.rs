@@ -9,7 +9,9 @@ use super::step::{Change, Step};
 use crate::asn1::{AuthenticationResult, LogOutCause, Origin, SystemEvent, UnblockResult};
 use crate::terms::{Role, SeTime, SessionId};
 
-/// Sets a new PIN by PUK. A wrong PUK signs exactly its message and makes the next try wait longer.
+/// Sets a new PIN by PUK, which ends every login that an older one has made; there is no cause of a
+/// `logOut` message for that, so the login simply ends. A wrong PUK signs exactly its message and makes
+/// the next try wait longer.
 pub(super) fn unblock_pin(
     tss: &Tss,
     context: &Context<'_>,
@@ -44,6 +46,7 @@ pub(super) fn unblock_pin(
             count: 0,
             blocked_until: SeTime::UNSET,
         },
+        Change::Session(None::<SessionId>),
     ];
     let step = unblocked(tss, context, UnblockResult::Success, changes);
     Ok((vec![step], Ok(Answer::Done)))

@@ -65,6 +65,11 @@ pub trait Clock: Send + Sync {
     /// Milliseconds on a clock that never goes back; for timeouts and measurements only.
     fn monotonic_ms(&self) -> u64;
 
+    /// Microseconds on the same clock, as finely as it counts; for measurements only.
+    fn monotonic_us(&self) -> u64 {
+        self.monotonic_ms().saturating_mul(1000)
+    }
+
     /// The latest correction of this clock by more than it may slew (rule Z-8), if there was one.
     fn last_step(&self) -> Option<ClockStep> {
         None

@@ -5,11 +5,13 @@
 
 mod algorithm;
 mod bell;
+mod causes;
 mod client_serial;
 mod clock;
 mod counters;
 mod export_request;
 mod ids;
+mod measure;
 mod process;
 mod secret;
 mod serial_number;
@@ -17,6 +19,7 @@ mod users;
 
 pub use algorithm::{Curve, Hash, SignatureAlgorithm};
 pub use bell::Bell;
+pub use causes::chain;
 pub use client_serial::{CLIENT_SERIAL_LEN_MAX, ClientSerial, ClientSerialError};
 pub use clock::{Clock, ClockStep, Entropy, SeTime, SeTimeError};
 pub use counters::{COUNTER_MAX, Revision, SignatureCounter, TransactionNumber};
@@ -24,6 +27,7 @@ pub use export_request::{
     EXPORT_MESSAGES_MAX, ExportBounds, ExportRequest, ExportRequestError, ExportWindow,
 };
 pub use ids::{ClientId, ExportId, IdError, OrganizationId, SessionId, TransactionId, TssId};
+pub use measure::{SECONDS_BOUNDS, Stopwatch};
 pub use process::{PROCESS_TYPE_LEN_MAX, ProcessData, ProcessType, ProcessTypeError};
 pub use secret::Secret;
 pub use serial_number::{SerialNumber, SerialNumberError};

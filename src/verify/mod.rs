@@ -12,6 +12,7 @@
 //! [`FindingCode`] and [`NoteCode`] are the tables of everything that can be said. A finding is
 //! something wrong; a note is lawful, or outside of what an archive alone can tell.
 
+mod answered;
 mod archive;
 mod certificate;
 mod chain;
@@ -24,9 +25,11 @@ mod process_data;
 mod qr;
 mod report;
 mod sequence;
+mod signed;
 mod survey;
 mod tar;
 
+pub use answered::{AnswerKey, AnsweredStep};
 pub use archive::verify_archive;
 pub use codes::{FindingCode, NoteCode, Severity};
 pub use qr::verify_qr;

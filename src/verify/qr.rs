@@ -5,6 +5,8 @@ use super::codes::{FindingCode, NoteCode};
 use super::key::{PublicKey, Verdict};
 use super::process_data;
 use super::report::{Finding, Note, QrReport, Quoted};
+use super::signed;
+use crate::asn1::TransactionPhase;
 use crate::receipt::{LogTimeFormat, QrCode, QrError, QrTime};
 use crate::terms::SerialNumber;
 use time::OffsetDateTime;
@@ -134,41 +136,24 @@ fn attempt_text(attempt: &Attempt, key: &PublicKey, verdict: Verdict) -> String 
     )
 }
 
-/// What was signed: the elements of a finish message up to its time, one after the other
-/// (TR-03151 v1.0.1 §2.4). `None` when the time has no such form.
+/// What was signed, if the code says so in this way. `None` when the time has no such form.
 fn signed_bytes(code: &QrCode, attempt: &Attempt, serial: SerialNumber) -> Option<Vec<u8>> {
-    const TRANSACTION_LOG: &str = "0.4.0.127.0.7.3.7.1.1";
-    let operation: &[u8] = match attempt.version {
-        2 => b"FinishTransaction",
-        _ => b"finishTransaction",
-    };
-    let mut bytes = Vec::new();
-    put(&mut bytes, 0x02, &[attempt.version]);
-    put(&mut bytes, 0x06, &object_identifier(TRANSACTION_LOG));
-    put(&mut bytes, 0x80, operation);
-    put(&mut bytes, 0x81, code.client_serial.as_bytes());
-    put(&mut bytes, 0x82, code.process_data.as_bytes());
-    if attempt.has_process_type {
-        put(&mut bytes, 0x83, code.process_type.as_bytes());
-    }
-    let number = code.transaction_number.value();
-    put(&mut bytes, 0x85, &integer(number.into()));
-    put(&mut bytes, 0x04, serial.as_bytes());
-    let mut algorithm = Vec::new();
-    put(
-        &mut algorithm,
-        0x06,
-        &object_identifier(code.algorithm.oid()),
-    );
-    put(&mut bytes, 0x30, &algorithm);
-    put(
-        &mut bytes,
-        0x02,
-        &integer(code.signature_counter.value().into()),
-    );
-    let (tag, time) = time(code.log_time, attempt.time_format)?;
-    put(&mut bytes, tag, &time);
-    Some(bytes)
+    let (time_tag, time) = time(code.log_time, attempt.time_format)?;
+    Some(signed::transaction(&signed::Transaction {
+        version: attempt.version,
+        phase: TransactionPhase::Finish,
+        client_serial: code.client_serial.as_bytes(),
+        process_data: code.process_data.as_bytes(),
+        process_type: attempt
+            .has_process_type
+            .then_some(code.process_type.as_bytes()),
+        number: code.transaction_number.value(),
+        serial,
+        algorithm: code.algorithm,
+        counter: code.signature_counter.value(),
+        time_tag,
+        time: &time,
+    }))
 }
 
 /// Tag and content of the log time.
@@ -180,7 +165,9 @@ fn time(time: QrTime, format: LogTimeFormat) -> Option<(u8, Vec<u8>)> {
     const GENERALIZED: StaticFormatDescription =
         format_description!("[year][month][day][hour][minute][second]Z");
     let (tag, text) = match format {
-        LogTimeFormat::UnixTime => return Some((0x02, integer(time.unix_seconds().into()))),
+        LogTimeFormat::UnixTime => {
+            return Some((0x02, signed::integer(time.unix_seconds().into())));
+        }
         LogTimeFormat::UtcTime => (0x17, UTC),
         LogTimeFormat::UtcTimeWithSeconds => (0x17, UTC_SECONDS),
         LogTimeFormat::GeneralizedTime | LogTimeFormat::GeneralizedTimeWithMilliseconds => {
@@ -194,51 +181,6 @@ fn time(time: QrTime, format: LogTimeFormat) -> Option<(u8, Vec<u8>)> {
         text = format!("{}.{milliseconds:03}Z", text.strip_suffix('Z')?);
     }
     Some((tag, text.into_bytes()))
-}
-
-/// Appends an element in DER. Own writer: the signing side's must not confirm itself here.
-fn put(bytes: &mut Vec<u8>, tag: u8, content: &[u8]) {
-    bytes.push(tag);
-    let length = content.len().to_be_bytes();
-    let zeros = length.iter().take_while(|byte| **byte == 0).count();
-    match length.get(zeros..).unwrap_or_default() {
-        [] => bytes.push(0),
-        [short] if *short < 0x80 => bytes.push(*short),
-        long => {
-            bytes.push(0x80 | u8::try_from(long.len()).unwrap_or(0x7F));
-            bytes.extend_from_slice(long);
-        }
-    }
-    bytes.extend_from_slice(content);
-}
-
-/// Content of an INTEGER: two's complement, as short as possible.
-fn integer(value: i128) -> Vec<u8> {
-    let bytes = value.to_be_bytes();
-    let superfluous = bytes
-        .iter()
-        .zip(bytes.iter().skip(1))
-        .take_while(|(byte, next)| {
-            (**byte == 0 && **next < 0x80) || (**byte == 0xFF && **next >= 0x80)
-        })
-        .count();
-    bytes.get(superfluous..).unwrap_or_default().to_vec()
-}
-
-/// Content of an OBJECT IDENTIFIER; the ones here have arcs below 2^14.
-fn object_identifier(dotted: &str) -> Vec<u8> {
-    let mut arcs = dotted.split('.').map(|arc| arc.parse::<u32>().unwrap_or(0));
-    let first = arcs.next().unwrap_or(0);
-    let second = arcs.next().unwrap_or(0);
-    let mut content = Vec::new();
-    for arc in std::iter::once(first * 40 + second).chain(arcs) {
-        let digit = |shift: u32| u8::try_from((arc >> shift) & 0x7F).unwrap_or(0);
-        if arc >= 0x80 {
-            content.push(0x80 | digit(7));
-        }
-        content.push(digit(0));
-    }
-    content
 }
 
 #[cfg(test)]

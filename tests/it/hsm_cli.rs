@@ -189,8 +189,14 @@ fn a_refused_pin_is_no_verdict_and_the_other_tokens_are_checked_all_the_same() {
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{}", run.stdout);
     site.write_pin("other.pin", PIN, 0o644);
     let run = chosen("other");
-    assert_eq!(run.code, 0, "{}", run.stdout);
-    assert!(run.stderr.contains("everyone on this machine may read"));
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""));
+    assert!(
+        run.stderr
+            .contains("can be read by others; set its mode to 0600"),
+        "{}",
+        run.stderr
+    );
+    site.write_pin("other.pin", PIN, 0o600);
     assert_eq!(chosen("softhsm").code, 2);
     let run = chosen("nobody");
     assert_eq!(run.code, 2);
@@ -311,7 +317,9 @@ fn every_folder_of_a_module_has_a_section_that_is_understood() {
             let raw = file.token.pop().unwrap();
             assert!(file.token.is_empty(), "{name}");
             let site = tempfile::tempdir().unwrap();
-            fs::write(site.path().join(raw.pin_file.as_ref().unwrap()), PIN).unwrap();
+            let pin_file = site.path().join(raw.pin_file.as_ref().unwrap());
+            fs::write(&pin_file, PIN).unwrap();
+            fs::set_permissions(&pin_file, fs::Permissions::from_mode(0o600)).unwrap();
             let label = raw.label.clone().unwrap();
             let checked = raw.check(site.path()).unwrap();
             assert_eq!(checked.token, Selector::Label(label));

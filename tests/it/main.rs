@@ -7,6 +7,8 @@
 )]
 
 mod admin_cli;
+mod bench_cli;
+mod chaos;
 mod contract;
 mod crash;
 mod docs;
@@ -18,7 +20,9 @@ mod pki;
 mod processdata_cli;
 mod readme;
 mod rollback;
+mod serve_cli;
 mod support;
 mod tidy;
 mod verify_cli;
+mod watch;
 mod whole_way;

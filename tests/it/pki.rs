@@ -1,6 +1,8 @@
 //! The test CA on a real token, its certificates read by libraries that did not write them.
 
 mod bench;
+mod foreign;
+mod foreign_faults;
 mod pool;
 
 use crate::support::token::{self, TestEntropy};

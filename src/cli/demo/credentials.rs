@@ -19,9 +19,9 @@ pub(super) struct CredentialsArgs {
     /// Base URL to write, with the version; made of `server.listen` where it is left out.
     #[arg(long)]
     base_url: Option<String>,
-    /// File to write.
-    #[arg(long, default_value = "var/demo/credentials.json")]
-    out: PathBuf,
+    /// File to write; demo/credentials.json beside the configuration where it is left out.
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 /// The file's content. Its names are those of the HTTP dialect.
@@ -46,12 +46,14 @@ impl Credentials {
 
 pub(super) fn run(args: &CredentialsArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
+    let beside = || args.config.with_file_name("demo").join("credentials.json");
+    let out = args.out.clone().unwrap_or_else(beside);
     let store = Store::open(&config.store, &SystemEntropy)?;
     let base_url = args
         .base_url
         .clone()
         .unwrap_or_else(|| format!("http://{}/api/v2", config.listen));
-    let credentials = match kept(&store, &args.out)? {
+    let credentials = match kept(&store, &out)? {
         Some(kept) => Credentials { base_url, ..kept },
         None => {
             let organization = create_organization(&store, "Demo")?;
@@ -63,10 +65,12 @@ pub(super) fn run(args: &CredentialsArgs) -> anyhow::Result<()> {
             }
         }
     };
-    if let Some(folder) = args.out.parent() {
+    if let Some(folder) = out.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    write_private(&args.out, &serde_json::to_string_pretty(&credentials)?)
+    write_private(&out, serde_json::to_string_pretty(&credentials)?.as_bytes())?;
+    println!("API key and secret are in {}", out.display());
+    Ok(())
 }
 
 /// What the file holds already, if the ledger knows the key and has not ended it.

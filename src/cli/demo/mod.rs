@@ -2,12 +2,12 @@
 //!
 //! The till knows nothing of the server but its HTTP dialect; it is a client like any other.
 
-mod api;
 mod credentials;
 mod paper;
 mod till;
 
-use api::Api;
+use super::files::write_private;
+use crate::cli::client::Api;
 use credentials::Credentials;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -50,11 +50,15 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 fn play(args: &PlayArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.out)?;
     let credentials = Credentials::read(&args.credentials)?;
-    let api = Api::log_in(&credentials)?;
+    let api = Api::log_in(
+        &credentials.base_url,
+        &credentials.api_key,
+        &credentials.api_secret,
+    )?;
     let till = till::Till::open(&api, &args.out.join("till.json"))?;
     let receipt = till.sell()?;
     let file = args.out.join("receipt.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&receipt)?)?;
+    write_private(&file, serde_json::to_string_pretty(&receipt)?.as_bytes())?;
     println!("{}", paper::receipt(&receipt)?);
     let archive = args.out.join("export.tar");
     till.export(&archive)?;

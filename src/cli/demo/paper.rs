@@ -1,6 +1,6 @@
 //! The receipt as a printer would put it on paper (§ 6 KassenSichV), with its QR code.
 
-use super::api::text;
+use crate::cli::client::text;
 use anyhow::Context as _;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};

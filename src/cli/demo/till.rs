@@ -1,7 +1,7 @@
 //! The till: sets a TSS up as every integration does, sells, and exports.
 
-use super::api::{Api, text};
 use crate::app::SystemEntropy;
+use crate::cli::client::{Api, text};
 use crate::cli::files::write_private;
 use crate::http::management_v0::random_uuid;
 use anyhow::bail;
@@ -41,7 +41,7 @@ impl<'a> Till<'a> {
             return Ok(Self { api, own });
         }
         let own = set_up(api)?;
-        write_private(file, &serde_json::to_string_pretty(&own)?)?;
+        write_private(file, serde_json::to_string_pretty(&own)?.as_bytes())?;
         Ok(Self { api, own })
     }
 
@@ -98,7 +98,7 @@ impl<'a> Till<'a> {
             match text(&self.api.get(&path)?, "state")? {
                 "COMPLETED" => {
                     let archive = self.api.download(&format!("{path}/file"))?;
-                    std::fs::write(file, archive)?;
+                    write_private(file, &archive)?;
                     return Ok(());
                 }
                 "PENDING" | "WORKING" => thread::sleep(EXPORT_POLL),

@@ -7,7 +7,7 @@ use super::errors::{Fault, Trouble, classify};
 use super::gate::{Ticket, lock};
 use super::keys::{self, KeyEntry, Purpose};
 use super::module::{CALL_WAIT_MAX, Module, is_refusal};
-use crate::csp::{CspError, KeyId, KeyPair, ModuleError};
+use crate::csp::{CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals};
 use crate::terms::{Clock, Curve, Entropy};
 use cryptoki::session::Session;
 use std::sync::{Arc, Condvar, Mutex};
@@ -306,6 +306,22 @@ impl Token {
     fn change(&self, condition: Condition) {
         *lock(&self.condition) = condition;
         self.changed.notify_all();
+    }
+
+    pub(super) fn vitals(&self) -> TokenVitals {
+        let (state, used) = match &*lock(&self.condition) {
+            Condition::Ready(attachment) => (TokenState::Ready, Some(attachment.pool.usage())),
+            Condition::Paused => (TokenState::Paused, None),
+            Condition::Gone(_) => (TokenState::Gone, None),
+            Condition::Refused(_) => (TokenState::PinRefused, None),
+        };
+        let (sessions_in_use, sessions_max) = used.unwrap_or((0, self.config.sessions_max));
+        TokenVitals {
+            state,
+            generation: self.module.generation(),
+            sessions_in_use,
+            sessions_max,
+        }
     }
 
     /// Whether a repair is still needed.

@@ -100,6 +100,14 @@ pub enum TokenConfigError {
         /// What is wrong, for the operator.
         problem: &'static str,
     },
+    /// Others could read the PIN, too.
+    #[error("token {token}: its PIN file {file} can be read by others; set its mode to 0600")]
+    PinReadableByOthers {
+        /// Name of the section.
+        token: String,
+        /// The file.
+        file: PathBuf,
+    },
     /// The PIN could not be read.
     #[error("token {token}: its PIN could not be read from {place}")]
     PinUnreadable {
@@ -123,15 +131,13 @@ impl PinSource {
         let (text, place) = match self {
             Self::File(path) => {
                 let place = format!("the file {}", path.display());
-                let text =
+                let (text, is_private) =
                     read_start(path).map_err(|error| unreadable(place.clone(), Some(error)))?;
-                let readable_by_all = std::fs::metadata(path)
-                    .is_ok_and(|data| data.permissions().mode() & 0o007 != 0);
-                if readable_by_all {
-                    tracing::warn!(
-                        token,
-                        "token {token}: everyone on this machine may read {place}, which holds its PIN"
-                    );
+                if !is_private {
+                    return Err(TokenConfigError::PinReadableByOthers {
+                        token: token.to_owned(),
+                        file: path.clone(),
+                    });
                 }
                 (text, place)
             }
@@ -149,15 +155,18 @@ impl PinSource {
     }
 }
 
-/// Reads a file as far as it could be a PIN: a path may name a device that never ends.
-fn read_start(path: &Path) -> std::io::Result<Secret> {
+/// Reads a file as far as it could be a PIN, for a path may name a device that never ends; and whether
+/// nobody else may do so. What is no file, such as a pipe, has one reader.
+fn read_start(path: &Path) -> std::io::Result<(Secret, bool)> {
     // Room for the whole, so that no half of a PIN stays behind where the text had to grow.
     let mut text = String::with_capacity(PIN_FILE_BYTES_MAX.saturating_mul(2));
     let bytes_max = u64::try_from(PIN_FILE_BYTES_MAX).unwrap_or(u64::MAX);
-    std::fs::File::open(path)?
-        .take(bytes_max.saturating_add(3))
+    let file = std::fs::File::open(path)?;
+    let data = file.metadata()?;
+    let is_private = !data.is_file() || data.permissions().mode() & 0o077 == 0;
+    file.take(bytes_max.saturating_add(3))
         .read_to_string(&mut text)
-        .map(|_| Secret::new(text))
+        .map(|_| (Secret::new(text), is_private))
 }
 
 impl RawToken {

@@ -13,6 +13,7 @@
 //! | `anchor` | the data object that remembers how far a ledger was |
 //! | `errors`, `curves` | tables |
 //! | `slots`, `probe` | for `siegel hsm list` and `siegel hsm check` |
+//! | `throw_away` | for `siegel bench --csp` |
 //!
 //! Absent on purpose: no retry of a PIN, no logout, no search per signature, no key import or export.
 
@@ -29,11 +30,13 @@ mod module;
 mod pool;
 mod probe;
 mod slots;
+mod throw_away;
 mod token;
 
 pub use config::{PinSource, RawToken, Selector, TokenConfig, TokenConfigError};
 pub use probe::{Finding, ProbeOptions, Verdict, curve_line, probe, suffices};
 pub use slots::{ModuleReport, SlotReport, TokenReport, initialise_token, report};
+pub use throw_away::ThrowAwayKey;
 pub use token::Pkcs11Token;
 
 #[cfg(test)]

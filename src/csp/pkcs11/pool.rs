@@ -84,6 +84,12 @@ impl Pool {
         }
     }
 
+    /// Sessions on lease, and how many may be.
+    pub(super) fn usage(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.open.saturating_sub(state.idle.len()), state.limit)
+    }
+
     fn lease(&self, session: Session) -> Lease<'_> {
         Lease {
             pool: self,

@@ -11,9 +11,8 @@ use super::errors::Trouble;
 use super::keys;
 use super::token::Pkcs11Token;
 use crate::csp::{CspError, KeyId};
-use crate::terms::Curve;
+use crate::terms::{Curve, chain};
 use cryptoki::session::Session;
-use std::error::Error;
 use std::time::Duration;
 
 /// One line of the table.
@@ -160,13 +159,7 @@ struct Reason(String);
 
 impl From<CspError> for Reason {
     fn from(error: CspError) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(next) = cause {
-            text = format!("{text}: {next}");
-            cause = next.source();
-        }
-        Self(text)
+        Self(chain(&error))
     }
 }
 

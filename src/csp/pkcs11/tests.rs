@@ -7,6 +7,8 @@ use crate::terms::{Curve, Entropy};
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -200,7 +202,9 @@ fn raw() -> RawToken {
 
 fn folder_with_pin(pin: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("pin"), pin).unwrap();
+    let file = folder.path().join("pin");
+    std::fs::write(&file, pin).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     folder
 }
 
@@ -217,6 +221,23 @@ fn a_section_is_checked_and_the_pin_is_read_without_its_line_break() {
             assert!(!printed.contains(PIN), "{printed}");
         }
     }
+}
+
+#[test]
+fn a_pin_that_others_could_read_is_refused() {
+    let folder = folder_with_pin(PIN.as_bytes());
+    let file = folder.path().join("pin");
+    for mode in [0o644, 0o640, 0o604, 0o620, 0o601] {
+        std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        let error = raw().check(folder.path()).unwrap_err();
+        let sentence = format!(
+            "token hsm: its PIN file {} can be read by others; set its mode to 0600",
+            file.display()
+        );
+        assert_eq!(error.to_string(), sentence, "{mode:o}");
+    }
+    std::fs::set_permissions(&file, Permissions::from_mode(0o400)).unwrap();
+    raw().check(folder.path()).unwrap();
 }
 
 #[test]

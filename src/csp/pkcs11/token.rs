@@ -7,7 +7,7 @@ use super::errors::{Fault, Known, Trouble, classify};
 use super::gate::lock;
 use super::keys::Purpose;
 use super::module::Module;
-use crate::csp::{Anchor, Csp, CspError, KeyId, KeyPair, ModuleError};
+use crate::csp::{Anchor, Csp, CspError, KeyId, KeyPair, ModuleError, TokenVitals};
 use crate::terms::{Clock, Curve, Entropy};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -214,5 +214,9 @@ impl Csp for Pkcs11Token {
             .map_err(Trouble::Module)
             .and_then(|session| attachment.write_anchor(&session, anchor))
             .map_err(|trouble| self.token.judge(attachment, trouble, "write an anchor"))
+    }
+
+    fn vitals(&self) -> TokenVitals {
+        self.token.vitals()
     }
 }

@@ -354,6 +354,9 @@ pub struct Export {
     /// Unix seconds.
     #[schema(nullable = false)]
     pub time_error: Option<i64>,
+    /// Unix seconds; when it is expected to end, as long as it has not.
+    #[schema(nullable = false)]
+    pub estimated_time_of_completion: Option<i64>,
     /// Why it failed.
     #[schema(nullable = false)]
     pub exception: Option<String>,

@@ -170,7 +170,7 @@ fn one() -> Vec<Described> {
         )
         .about("The same bytes each time, until the export expires.")
         .errors(&found)
-        .errors(&[E::ExportNotCompleted])
+        .errors(&[E::ExportNotCompleted, E::ExportWithoutFile])
         .bare("A TAR archive (TR-03153-1).", &["application/x-tar"]),
     ]
 }

@@ -225,11 +225,18 @@ impl Described {
             .iter()
             .map(|code| format!("{code}: {}", code.row().cause))
             .collect();
-        let examples = codes.iter().map(|code| {
+        let examples = codes.iter().enumerate().map(|(place, code)| {
             let row = code.row();
             let value = body_of(Layer::Backend, *code, row.cause);
             let example = ExampleBuilder::new().summary(row.german).value(Some(value));
-            (code.to_string(), example.build())
+            // One code may have two causes, of which only one passes.
+            let name = code.to_string();
+            let earlier = codes.iter().take(place);
+            let name = match earlier.filter(|other| other.to_string() == name).count() {
+                0 => name,
+                before => format!("{name}_{}", before + 1),
+            };
+            (name, example.build())
         });
         let content = ContentBuilder::new()
             .schema(Some(self.reference::<super::answers::Error>()))

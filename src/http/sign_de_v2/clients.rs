@@ -9,7 +9,7 @@ use crate::http::door::Desk;
 use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::Problem;
 use crate::http::problem_codes::ErrorCode;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Store};
 use crate::sma::{Caller, Client, Command, MetadataTarget, Outcome};
 use crate::terms::{ClientId, ClientSerial, Environment, TssId};
 use actix_web::http::Method;
@@ -185,14 +185,7 @@ async fn list_of_tss(
 
 async fn list(desk: &Desk, caller: Caller, request: &HttpRequest, tss: Option<TssId>) -> Answer {
     let wanted = lists::client_list(&query(request)?, tss)?;
-    let owner = (caller.organization, caller.environment);
-    let rows = match wanted.filter {
-        None => Vec::new(),
-        Some(filter) => {
-            desk.ask(move |store| store.clients(owner, &filter, &wanted.page))
-                .await?
-        }
-    };
+    let rows = lists::rows(desk, &caller, wanted, Store::clients).await?;
     let data = rows
         .iter()
         .map(|(tss, client)| client_answer(*tss, client, caller.environment))

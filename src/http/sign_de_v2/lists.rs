@@ -2,10 +2,13 @@
 
 use super::VERSION;
 use super::query::{Malformed, Query};
+use crate::http::door::Desk;
+use crate::http::problem::Problem;
 use crate::ledger::{
-    ClientFilter, ExportFilter, ExportState, ListOrder, Page, TransactionFilter, TssFilter,
+    ClientFilter, ExportFilter, ExportState, LedgerError, ListOrder, Owner, Page, Store,
+    TransactionFilter, TssFilter,
 };
-use crate::sma::{ClientState, TransactionState, TssState};
+use crate::sma::{Caller, ClientState, TransactionState, TssState};
 use crate::terms::{ClientId, ClientSerial, Environment, TssId};
 use serde_json::{Value, json};
 
@@ -110,6 +113,27 @@ pub fn export_list(
         filter: states.map(|states| ExportFilter { tss, states }),
         page: page(query, COLUMNS)?,
     })
+}
+
+/// How the ledger reads rows of an owner.
+type Read<Filter, Row> = fn(&Store, Owner, &Filter, &Page) -> Result<Vec<Row>, LedgerError>;
+
+/// What a list request finds of what the caller owns.
+pub(super) async fn rows<Filter: Send + 'static, Row: Send + 'static>(
+    desk: &Desk,
+    caller: &Caller,
+    wanted: ListRequest<Filter>,
+    read: Read<Filter, Row>,
+) -> Result<Vec<Row>, Problem> {
+    let owner = (caller.organization, caller.environment);
+    let ListRequest { filter, page } = wanted;
+    match filter {
+        None => Ok(Vec::new()),
+        Some(filter) => {
+            desk.ask(move |store| read(store, owner, &filter, &page))
+                .await
+        }
+    }
 }
 
 /// The envelope of a list; `kind` such as `TSS_LIST`. `count` is the number of items of this page,

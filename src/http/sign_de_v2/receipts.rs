@@ -13,13 +13,14 @@ use crate::ledger::TransactionRow;
 use crate::receipt::QrTime;
 use crate::terms::{Environment, SeTime};
 use actix_web::http::Method;
-use actix_web::http::header::{Accept, Header as _, VARY};
+use actix_web::http::header::{Accept, Header as _, Quality, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use qrcode::render::svg;
 use qrcode::{Color, EcLevel, QrCode};
 use serde_json::{Map, Value, json};
+use std::cmp::Reverse;
 
 /// Characters of a printer's line.
 const COLUMNS: usize = 42;
@@ -57,27 +58,57 @@ async fn receipt(
         .body(body))
 }
 
-/// What `Accept` may choose. Whatever else it says, JSON is answered.
+/// What `Accept` may choose.
 #[derive(Clone, Copy)]
 enum Form {
     Json,
-    Svg,
     Png,
+    Svg,
     Text,
 }
 
 impl Form {
+    /// Among equals the first: JSON for those who take anything, the picture that every program can draw
+    /// for those who want any picture.
+    const ALL: [Self; 4] = [Self::Json, Self::Png, Self::Svg, Self::Text];
+
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Png => "image/png",
+            Self::Svg => "image/svg+xml",
+            Self::Text => "text/plain",
+        }
+    }
+
+    /// The form of the greatest quality; of several the one that was named more precisely, then the one
+    /// that was named first. JSON where nothing fits: a client may ask for one thing and read another.
     fn wanted(request: &HttpRequest) -> Self {
-        let ranked = Accept::parse(request).map(|accept| accept.ranked());
-        let ranges = ranked.unwrap_or_default();
-        let forms = ranges.iter().filter_map(|range| match range.essence_str() {
-            "application/json" | "*/*" => Some(Self::Json),
-            "image/svg+xml" => Some(Self::Svg),
-            "image/png" => Some(Self::Png),
-            "text/plain" => Some(Self::Text),
-            _ => None,
-        });
-        forms.into_iter().next().unwrap_or(Self::Json)
+        let ranges = Accept::parse(request).map(|accept| accept.0);
+        let ranges = ranges.unwrap_or_default();
+        let worth = |form: &Self| {
+            let fitting = ranges.iter().enumerate().filter_map(|(place, range)| {
+                let precision = form.precision_of(range.item.essence_str())?;
+                Some((precision, Reverse(place), range.quality))
+            });
+            // The most precise range speaks for the form, even if it says no (RFC 9110, 12.5.1).
+            let (precision, place, quality) = fitting.max()?;
+            (quality > Quality::ZERO).then_some((quality, precision, place))
+        };
+        let best = Self::ALL.into_iter().rev().max_by_key(worth);
+        best.filter(|form| worth(form).is_some())
+            .unwrap_or(Self::Json)
+    }
+
+    /// How precisely a range names this form, if at all.
+    fn precision_of(self, range: &str) -> Option<u8> {
+        let (kind, _) = self.media_type().split_once('/')?;
+        match range.split_once('/')? {
+            _ if range == self.media_type() => Some(2),
+            (wanted, "*") if wanted == kind => Some(1),
+            ("*", "*") => Some(0),
+            (_, _) => None,
+        }
     }
 
     fn print(

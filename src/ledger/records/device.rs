@@ -1,9 +1,9 @@
-//! Devices and certificates of CAs.
+//! Devices, with and without certificate, and certificates of CAs.
 
 use crate::csp::KeyPair;
-use crate::ledger::tables::{ca, device};
+use crate::ledger::tables::{ca, device, device_request};
 use crate::ledger::values::{damaged, key_pair, parse, serial, signed, time, unsigned};
-use crate::ledger::{CaCertificate, CaRole, LedgerError, PreparedDevice};
+use crate::ledger::{CaCertificate, CaRole, LedgerError, PreparedDevice, WaitingDevice};
 use crate::sma::Device;
 use crate::terms::{SignatureAlgorithm, SignatureCounter};
 use diesel::prelude::*;
@@ -65,6 +65,70 @@ impl DeviceRecord {
 
     pub fn to_key(&self) -> Result<KeyPair, LedgerError> {
         key_pair(&self.key_id, &self.key_curve, &self.key_point)
+    }
+
+    pub fn to_prepared(&self) -> Result<PreparedDevice, LedgerError> {
+        let device = self.to_device()?;
+        Ok(PreparedDevice {
+            serial_number: device.serial_number,
+            environment: parse("device.environment", &self.environment)?,
+            token: self.token.clone(),
+            key: self.to_key()?,
+            algorithm: device.algorithm,
+            signature_counter: device.signature_counter,
+            certificate: self.certificate.clone(),
+            issuer: serial("device.issuer", &self.issuer)?,
+            certificate_not_after: device.certificate_not_after,
+            time_creation: time("device.time_creation", self.time_creation)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = device_request)]
+pub(in crate::ledger) struct RequestRecord {
+    pub serial_number: String,
+    pub environment: String,
+    pub token: String,
+    pub key_id: String,
+    pub key_curve: String,
+    pub key_point: Vec<u8>,
+    pub algorithm: String,
+    pub signature_counter: i64,
+    pub request: Vec<u8>,
+    pub time_creation: i64,
+}
+
+impl From<&WaitingDevice> for RequestRecord {
+    fn from(device: &WaitingDevice) -> Self {
+        Self {
+            serial_number: device.serial_number.to_string(),
+            environment: device.environment.as_str().to_owned(),
+            token: device.token.clone(),
+            key_id: device.key.id.to_string(),
+            key_curve: device.key.public_key.curve.name().to_owned(),
+            key_point: device.key.public_key.point.clone(),
+            algorithm: device.algorithm.name().to_owned(),
+            signature_counter: signed(device.signature_counter.value()),
+            request: device.request.clone(),
+            time_creation: device.time_creation.unix_seconds(),
+        }
+    }
+}
+
+impl RequestRecord {
+    pub fn to_waiting(&self) -> Result<WaitingDevice, LedgerError> {
+        let counter = unsigned("device_request.signature_counter", self.signature_counter)?;
+        Ok(WaitingDevice {
+            serial_number: serial("device_request.serial_number", &self.serial_number)?,
+            environment: parse("device_request.environment", &self.environment)?,
+            token: self.token.clone(),
+            key: key_pair(&self.key_id, &self.key_curve, &self.key_point)?,
+            algorithm: algorithm(&self.algorithm)?,
+            signature_counter: SignatureCounter::new(counter),
+            request: self.request.clone(),
+            time_creation: time("device_request.time_creation", self.time_creation)?,
+        })
     }
 }
 

@@ -5,7 +5,7 @@ mod export;
 mod transaction;
 mod tss;
 
-pub(super) use device::{CaRecord, DeviceRecord};
+pub(super) use device::{CaRecord, DeviceRecord, RequestRecord};
 pub(super) use export::ExportRecord;
 pub(super) use transaction::{MessageRecord, StepRecord, TRANSACTION, TransactionRecord};
 pub(super) use tss::{ClientRecord, TssRecord};

@@ -107,6 +107,7 @@ pub(in crate::ledger) struct StepRecord {
     pub process_type: String,
     pub process_data: Vec<u8>,
     pub request_digest: Vec<u8>,
+    pub metadata_digest: Option<Vec<u8>>,
     pub signature_counter: i64,
     pub log_time: i64,
     pub signature: Vec<u8>,
@@ -133,6 +134,7 @@ impl StepRecord {
             process_type: step.process_type.as_str().to_owned(),
             process_data: step.process_data.as_bytes().to_vec(),
             request_digest: step.request_digest.to_vec(),
+            metadata_digest: step.metadata_digest.map(|digest| digest.to_vec()),
             signature_counter: signed(step.signature_counter.value()),
             log_time: step.log_time.unix_seconds(),
             signature: step.signature.clone(),
@@ -166,6 +168,11 @@ impl StepRecord {
             process_type: process_type(&self.process_type)?,
             process_data: ProcessData::new(self.process_data.clone()),
             request_digest: fixed("transaction_step.request_digest", &self.request_digest)?,
+            metadata_digest: self
+                .metadata_digest
+                .as_ref()
+                .map(|digest| fixed("transaction_step.metadata_digest", digest))
+                .transpose()?,
             signature_counter: SignatureCounter::new(unsigned(
                 "transaction_step.signature_counter",
                 self.signature_counter,

@@ -60,8 +60,8 @@ pub struct Disk {
 pub struct Refused(pub String);
 
 impl Disk {
-    /// `false` when somebody else holds one of them, or the right to make one of the new clients.
-    pub fn lock(&mut self, needs: &BTreeMap<TssId, Needs>, holder: Holder) -> bool {
+    /// Answers with those that somebody else holds, or whose new clients somebody else may make.
+    pub fn lock(&mut self, needs: &BTreeMap<TssId, Needs>, holder: Holder) -> BTreeSet<TssId> {
         let clients: BTreeSet<ClientId> = needs
             .values()
             .flat_map(|needs| needs.client_ids_new.iter().copied())
@@ -72,15 +72,22 @@ impl Disk {
                 needs.contains_key(&entry.tss) || made.iter().any(|id| clients.contains(id))
             })
         });
-        let is_held = needs.keys().any(|id| self.locks.contains_key(id))
-            || clients.iter().any(|id| self.client_locks.contains_key(id));
-        if is_held && !self.ignores_locks {
-            return false;
+        let is_held = |id: &TssId, needs: &Needs| {
+            let mut made = needs.client_ids_new.iter();
+            self.locks.contains_key(id) || made.any(|id| self.client_locks.contains_key(id))
+        };
+        let late: BTreeSet<TssId> = needs
+            .iter()
+            .filter(|(id, needs)| is_held(id, needs) && !self.ignores_locks)
+            .map(|(id, _)| *id)
+            .collect();
+        let got = needs.iter().filter(|(id, _)| !late.contains(id));
+        for (id, needs) in got {
+            self.locks.insert(*id, holder);
+            let clients = needs.client_ids_new.iter();
+            self.client_locks.extend(clients.map(|id| (*id, holder)));
         }
-        self.locks.extend(needs.keys().map(|id| (*id, holder)));
-        self.client_locks
-            .extend(clients.into_iter().map(|id| (id, holder)));
-        true
+        late
     }
 
     pub fn unlock(&mut self, holder: Holder) {

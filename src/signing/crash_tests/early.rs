@@ -1,5 +1,6 @@
 //! Steps that come before the steps before them wait for a moment, and for no more than that.
 
+use super::chaos::Seam;
 use super::ports::lock;
 use super::quiet;
 use super::scenes::{is_done, nothing_to_complain_about, stage, two_nodes};
@@ -92,6 +93,27 @@ fn a_step_that_nothing_comes_before_is_refused_when_its_time_is_up() {
     turn(&mut world, 0);
     assert!(is_conflict(&World::heard(&waiting)));
     assert_eq!(world.shared.signatures_made(), before);
+    all_is_well(&mut world);
+}
+
+#[test]
+fn a_step_that_waits_is_looked_after_before_its_end() {
+    let mut world = patient(two_nodes());
+    let waiting = posted(&mut world, 0, A, finish(A, 0, 0, 2));
+    assert!(is_done(&world.ask(1, script::tss(A), &start(A, 0, 0))));
+    world.clock(0).monotonic_ms.store(WAIT_MS / 10, SeqCst);
+    turn(&mut world, 0);
+    assert!(is_done(&World::heard(&waiting)));
+    // The pauses grow with the time that it has waited.
+    let waiting = posted(&mut world, 0, A, finish(A, 1, 1, 2));
+    let locks = |world: &World| world.counts()[&Seam::Lock];
+    let before = locks(&world);
+    for now_ms in WAIT_MS / 10..WAIT_MS {
+        world.clock(0).monotonic_ms.store(now_ms, SeqCst);
+        turn(&mut world, 0);
+    }
+    assert!(World::heard(&waiting).is_none());
+    assert!((3..=8).contains(&(locks(&world) - before)));
     all_is_well(&mut world);
 }
 

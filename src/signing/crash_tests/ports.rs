@@ -7,7 +7,7 @@ use crate::ledger::{
 };
 use crate::sma::{Needs, Tss};
 use crate::terms::{SerialNumber, SignatureCounter, TssId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -190,7 +190,8 @@ impl LaneLedger for FakeLedger {
         let shared = Arc::clone(&self.process.shared);
         let holder = shared.holders.fetch_add(1, SeqCst);
         let number = self.process.number;
-        let mut loaded = {
+        let mut needs = needs.clone();
+        let (mut loaded, late) = {
             let mut disk = shared.disk();
             let (own, other): (Vec<_>, Vec<_>) = std::mem::take(&mut disk.unwritten)
                 .into_iter()
@@ -199,16 +200,17 @@ impl LaneLedger for FakeLedger {
             for (_, batch) in own {
                 disk.write(&batch);
             }
-            if !disk.lock(needs, holder) {
-                return Err(unavailable());
-            }
-            disk.load(needs, holder, &self.process.withheld.all())
+            let late = disk.lock(&needs, holder);
+            needs.retain(|id, _| !late.contains(id));
+            let withheld = self.process.withheld.all();
+            (disk.load(&needs, holder, &withheld), late)
         };
         // From here on the locks end with this value, whatever happens.
         let mut held = FakeHeld {
             ledger: self,
             holder,
             loaded: BTreeMap::new(),
+            late,
         };
         if let Some(damaged) = shared
             .disk()
@@ -269,6 +271,7 @@ struct FakeHeld<'a> {
     ledger: &'a mut FakeLedger,
     holder: Holder,
     loaded: BTreeMap<TssId, LoadedTss>,
+    late: BTreeSet<TssId>,
 }
 
 impl Held for FakeHeld<'_> {
@@ -277,6 +280,10 @@ impl Held for FakeHeld<'_> {
             self.ledger.blind = self.loaded.clone();
         }
         std::mem::take(&mut self.loaded)
+    }
+
+    fn late(&self) -> &BTreeSet<TssId> {
+        &self.late
     }
 
     fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), CommitError> {

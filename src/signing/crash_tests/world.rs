@@ -39,6 +39,7 @@ pub struct Plan {
     pub clocks: bool,
     pub hsm_timeout_ms: Option<u64>,
     pub early_wait_ms: u64,
+    pub lock_wait_ms: u64,
     /// Every other device is in a second token.
     pub second_token: bool,
     /// Nobody asks anything but what a test asks itself.
@@ -190,6 +191,7 @@ impl World {
         let settings = LaneSettings {
             hsm_timeout_ms: self.plan.hsm_timeout_ms.unwrap_or(60_000),
             early_wait_ms: self.plan.early_wait_ms,
+            lock_wait_ms: self.plan.lock_wait_ms,
             ..LaneSettings::default()
         };
         let lane = |_| {
@@ -247,6 +249,8 @@ impl World {
     pub fn turn(lane: &Mutex<Lane>, jobs: Vec<Job>, mutant: Option<Mutant>) {
         let mut lane = lock(lane);
         let mut batch: Vec<Job> = lane.decided_anew.drain(..).collect();
+        let clock = Arc::clone(&lane.clock);
+        batch.extend(lane.locked_out.take_due(clock.as_ref()));
         batch.extend(lane.take_due_early());
         batch.extend(jobs);
         guarded(&mut lane, |lane| lane.process(batch));

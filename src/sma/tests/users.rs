@@ -93,6 +93,32 @@ fn only_the_session_that_logged_in_is_admin() {
 }
 
 #[test]
+fn a_new_pin_ends_the_login_of_every_session() {
+    for who in [2, 3] {
+        let mut world = World::with_admin();
+        let signed = world.messages.len();
+        let told = world.ask_as(&caller(who), &unblock(PUK));
+        assert_eq!(told, Told::Answer(Outcome::Done));
+        // No cause of a log-out fits, so it is not logged.
+        assert_eq!(world.names(signed), ["Sys_unblockUser"]);
+        assert_eq!(world.tss().admin.session, None);
+        for session in [2, 3] {
+            let told = world.ask_as(&caller(session), &initialize());
+            assert_eq!(told, Told::Refused(Rejection::UserNotAuthenticated));
+        }
+        world.must(log_in(PIN));
+        world.must(initialize());
+    }
+}
+
+#[test]
+fn a_wrong_puk_ends_no_login() {
+    let mut world = World::with_admin();
+    world.ask_as(&caller(3), &unblock(WRONG));
+    world.must(initialize());
+}
+
+#[test]
 fn credentials_do_not_print() {
     assert_eq!(format!("{PIN:?}"), "CredentialDigest(..)");
 }

@@ -23,7 +23,7 @@ on_both! {
 }
 
 /// A store with one TSS and a finished transaction: messages 2, 3 and 4.
-fn with_messages(place: &Place) -> (Store, Box<dyn LaneLedger>, TssId) {
+pub(super) fn with_messages(place: &Place) -> (Store, Box<dyn LaneLedger>, TssId) {
     let store = place.open();
     let owner = organization(&store);
     let mut lane = store.lane().unwrap();
@@ -122,11 +122,13 @@ fn a_store_without_its_folder_or_server_says_so(place: &Place) {
         StoreConfig::Postgres {
             connections_max,
             lock_timeout_ms,
+            standstill_ms,
             ..
         } => StoreConfig::Postgres {
             url: "postgresql://siegel@127.0.0.1:1/nowhere".to_owned(),
             connections_max,
             lock_timeout_ms,
+            standstill_ms,
         },
     };
     let error = Store::open(&config, &TestEntropy).unwrap_err();
@@ -305,22 +307,6 @@ fn connections_that_were_lost_while_idle_are_opened_anew() {
     place.kill_connections(false);
     assert!(lane.message(id, counter(2)).unwrap().is_some());
     assert!(store.tss(id).unwrap().is_some());
-}
-
-#[test]
-fn a_lock_that_is_held_too_long_is_not_waited_for() {
-    let Some(place) = sample::postgres() else {
-        return;
-    };
-    let (store, mut lane, id) = with_messages(&place);
-    let held = lane.lock(&lock_only(&[id])).unwrap();
-    let mut other = store.lane().unwrap();
-    assert!(matches!(
-        other.lock(&lock_only(&[id])),
-        Err(LedgerError::Unavailable { .. })
-    ));
-    drop(held);
-    load(other.as_mut(), id);
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod csp_probe;
 mod ledger;
 mod ledger_devices;
 mod ledger_lists;
+mod ledger_locks;
+mod ledger_requests;
 mod ledger_rows;
 mod ledger_safety;
 //HSM

@@ -223,3 +223,34 @@ fn a_log_out_signs_once_and_is_harmless_afterwards() {
         till.api.call("POST", &path, Some(body), &[]).ok();
     }
 }
+
+#[test]
+fn a_new_pin_ends_the_login_of_every_session() {
+    on_both(|server| {
+        let till = Till::new(server);
+        let other = server.api_key(till.api.organization, Environment::Test);
+        let other = Till {
+            api: Api::log_in(server, &other),
+            ..till.clone()
+        };
+        let client = till.path(&format!("/client/{}", till.client));
+        let writes = |till: &Till| till.api.patch(&client, &json!({"state": "REGISTERED"}));
+        // By another session, and by the one that is logged in.
+        for who in [&other, &till] {
+            till.log_in(PIN).ok();
+            writes(&till).ok();
+            who.set_pin("0000000000", PIN)
+                .refused(401, "E_CHANGE_ADMIN_PIN_FAILED");
+            writes(&till).ok();
+            till.signing(1, || who.set_pin(&till.puk, PIN).ok());
+            till.signing(0, || {
+                for till in [&till, &other] {
+                    writes(till).refused(401, "E_UNAUTHORIZED");
+                }
+                till.log_out().ok();
+            });
+        }
+        other.log_in(PIN).ok();
+        writes(&other).ok();
+    });
+}

@@ -225,6 +225,11 @@ const SPECIAL: &[(ErrorCode, ProvokeAt)] = &[
         let id = stuck_export(shared(), &till, ExportState::Working);
         till.api.get(&till.path(&format!("/export/{id}/file")))
     }),
+    (ErrorCode::ExportWithoutFile, || {
+        let till = Till::new(shared());
+        let id = stuck_export(shared(), &till, ExportState::Error);
+        till.api.get(&till.path(&format!("/export/{id}/file")))
+    }),
     (ErrorCode::TssDefective, || {
         let till = Till::new(shared());
         declare_defective(shared(), &till);
@@ -317,14 +322,13 @@ fn documented(document: &Value, code: ErrorCode) -> Value {
         .flat_map(|item| item.as_object().unwrap().values())
         .filter_map(|operation| operation["responses"].get(&status));
     let mut found: Vec<_> = responses
-        .filter_map(|response| {
-            let examples = &response["content"]["application/json"]["examples"];
-            examples.get(code.to_string())?.get("value").cloned()
-        })
+        .filter_map(|response| response["content"]["application/json"]["examples"].as_object())
+        .flat_map(|examples| examples.values())
+        .map(|example| example["value"].clone())
         .collect();
-    found.dedup();
     let cause = Value::from(code.row().cause);
     found.retain(|example| example["message"] == cause);
+    found.dedup();
     assert_eq!(found.len(), 1, "{code:?} in the document");
     found.remove(0)
 }

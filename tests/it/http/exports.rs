@@ -4,7 +4,7 @@ use super::client::{Answer, Till, eightfold, keys, new_id, order, wait_for};
 use crate::support::server::{START_S, TestServer, on_both, shared};
 use serde_json::{Value, json};
 use siegel::ledger::{ExportRow, ExportState};
-use siegel::terms::{ExportId, ExportRequest, SeTime, TssId};
+use siegel::terms::{ExportId, ExportRequest, SeTime, SignatureCounter, TssId};
 use siegel::verify::{ArchiveReport, Settings, verify_archive, verify_qr};
 use std::io::Cursor;
 use std::num::NonZeroUsize;
@@ -21,13 +21,13 @@ const PENDING: [&str; 8] = [
 ];
 
 /// An export and its paths.
-struct Export<'t> {
+pub struct Export<'t> {
     till: &'t Till,
     id: String,
 }
 
 impl<'t> Export<'t> {
-    fn new(till: &'t Till) -> Self {
+    pub fn new(till: &'t Till) -> Self {
         Self { till, id: new_id() }
     }
 
@@ -48,7 +48,7 @@ impl<'t> Export<'t> {
     }
 
     /// Triggers, waits, downloads.
-    fn bytes(&self, query: &str) -> Vec<u8> {
+    pub fn bytes(&self, query: &str) -> Vec<u8> {
         self.trigger(query).ok();
         assert_eq!(self.ended()["state"], "COMPLETED", "{query}");
         let answer = self.till.api.get(&self.path("/file"));
@@ -75,12 +75,16 @@ fn verified(bytes: &[u8], is_partial: bool) -> ArchiveReport {
 
 /// An export that is at work and that no worker is going to end.
 fn stuck(server: &TestServer, till: &Till, filters: &[(&str, &str)]) -> String {
+    stuck_with(server, till, filters, 1_000_000)
+}
+
+/// The same with so many messages to look at.
+fn stuck_with(server: &TestServer, till: &Till, filters: &[(&str, &str)], messages: u64) -> String {
     let id = new_id();
     let tss: TssId = till.tss.parse().unwrap();
     let time = |seconds| SeTime::try_from(seconds).unwrap();
     let filter = ExportRequest::from_pairs(filters.iter().copied()).unwrap();
     let store = server.store();
-    let found = store.tss(tss).unwrap().unwrap();
     let row = ExportRow {
         tss,
         id: id.parse::<ExportId>().unwrap(),
@@ -89,7 +93,7 @@ fn stuck(server: &TestServer, till: &Till, filters: &[(&str, &str)]) -> String {
         selection: None,
         messages: None,
         messages_max: 10,
-        counter_at_request: found.tss.device.signature_counter,
+        counter_at_request: SignatureCounter::new(messages),
         time_request: time(server.now_s()),
         info_csv: Vec::new(),
         certificates: Vec::new(),
@@ -295,7 +299,7 @@ fn an_export_that_failed_says_when_and_why() {
     );
     let file = till.api.get(&export.path("/file"));
     file.refused(404, "E_EXPORT_NOT_COMPLETED");
-    assert_eq!(file.header("retry-after"), Some("60"));
+    assert_eq!(file.header("retry-after"), None, "it will never be there");
     till.api
         .delete(&export.path(""))
         .refused(400, "E_CANCEL_EXPORT");
@@ -421,6 +425,48 @@ fn running_exports_hold_up_their_like_and_no_others() {
 }
 
 #[test]
+fn an_export_says_when_it_will_have_ended_as_long_as_it_has_not() {
+    let server = TestServer::builder().start();
+    let till = Till::new(&server);
+    let id = stuck_with(&server, &till, &[], 1_000_000);
+    let path = till.path(&format!("/export/{id}"));
+    let seconds = |answer: &Value| {
+        let end = answer["estimated_time_of_completion"].as_i64()?;
+        Some(end - server.now_s())
+    };
+    let answer = till.api.get(&path).ok();
+    let order = [
+        "state",
+        "time_request",
+        "time_start",
+        "estimated_time_of_completion",
+        "metadata",
+        "tss_id",
+        "_type",
+        "_id",
+        "_env",
+        "_version",
+    ];
+    assert_eq!(keys(&answer), order);
+    // No worker of a fresh server has measured itself yet.
+    assert_eq!(seconds(&answer), Some(10));
+    for (passed_s, left_s) in [(3, 7), (5, 2), (2, 1), (100, 1)] {
+        server.advance(passed_s);
+        assert_eq!(seconds(&till.api.get(&path).ok()), Some(left_s));
+        for list in ["/export".to_owned(), till.path("/export")] {
+            let listed = till.api.get(&list).ok();
+            assert_eq!(seconds(&listed["data"][0]), Some(left_s));
+        }
+    }
+    let cancelled = till.api.delete(&path).ok();
+    assert_eq!(seconds(&cancelled), None);
+    assert_eq!(seconds(&till.api.get(&path).ok()), None);
+    let completed = Export::new(&till);
+    completed.bytes("");
+    assert_eq!(seconds(&completed.ended()), None);
+}
+
+#[test]
 fn an_export_is_cancelled_once_and_stays_so() {
     let server = TestServer::builder().start();
     let till = Till::new(&server);
@@ -433,6 +479,9 @@ fn an_export_is_cancelled_once_and_stays_so() {
     assert_eq!(file.header("retry-after"), Some("60"));
     let answer = till.api.delete(&export.path("")).ok();
     assert_eq!(answer["state"], "CANCELLED");
+    let file = till.api.get(&export.path("/file"));
+    file.refused(404, "E_EXPORT_NOT_COMPLETED");
+    assert_eq!(file.header("retry-after"), None, "it will never be there");
     assert_eq!(
         till.api.get(&export.path("")).ok().to_string(),
         answer.to_string()

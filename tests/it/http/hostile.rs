@@ -21,7 +21,7 @@ fn malformed() -> Vec<Vec<u8>> {
         b"\0".to_vec(),
         b"{\0}".to_vec(),
         b"\xff\xfe{\0}\0".to_vec(),
-        b"\xef\xbb\xbf{}".to_vec(),
+        b"\xef\xbb\xbf\xef\xbb\xbf{}".to_vec(),
         b"{\"a\":\"\xff\"}".to_vec(),
         b"{\"a\":\"\xc3\x28\"}".to_vec(),
         br#"{"a":"\ud800"}"#.to_vec(),
@@ -102,10 +102,11 @@ fn nasty() -> Vec<Value> {
 }
 
 /// A few numbers out of one seed.
-pub(super) struct Dice(pub(super) u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
         // Numerical Recipes' constants; the upper bits are good enough for a test.
         self.0 = self
             .0

@@ -1,7 +1,7 @@
 //! Metadata of everything that has some.
 
-use super::client::{Api, Till, new_id, wait_for};
-use crate::support::server::{on_both, shared};
+use super::client::{Api, Till, in_eight_threads, new_id, receipt, wait_for};
+use crate::support::server::{TestServer, on_both, shared};
 use serde_json::{Value, json};
 
 /// The four resources with metadata.
@@ -49,6 +49,94 @@ fn pairs_are_merged_replaced_and_removed_and_never_signed() {
             assert_eq!(api.get(&path).ok()["metadata"], pairs);
         }
     });
+}
+
+#[test]
+fn a_step_that_is_sent_again_merges_its_metadata_and_signs_nothing() {
+    on_both(|server| {
+        let till = Till::new(server);
+        let tx = new_id();
+        let step = |revision: u64, state: &str, metadata: Value| {
+            let path = till.path(&format!("/tx/{tx}?tx_revision={revision}"));
+            let mut body = json!({"state": state, "client_id": till.client});
+            if state == "FINISHED" {
+                body["schema"] = receipt("1.00");
+            }
+            body["metadata"] = metadata;
+            till.api.put(&path, &body)
+        };
+        let metadata = || till.api.get(&till.path(&format!("/tx/{tx}/metadata"))).ok();
+        let started = till.signing(1, || step(1, "ACTIVE", json!({"a": "1"})).ok());
+        till.signing(0, || {
+            // The very same call again.
+            assert_eq!(step(1, "ACTIVE", json!({"a": "1"})).ok(), started);
+            let mut again = step(1, "ACTIVE", json!({"a": null, "b": 2})).ok();
+            assert_eq!(again["metadata"], json!({"b": "2"}));
+            again["metadata"] = started["metadata"].clone();
+            assert_eq!(again, started, "nothing else of the answer changes");
+        });
+        let path = till.path(&format!("/tx/{tx}/metadata"));
+        till.api.patch(&path, &json!({"a": "office"})).ok();
+        let finished = till.signing(1, || step(2, "FINISHED", json!({"b": 3})).ok());
+        assert_eq!(finished["metadata"], json!({"a": "office", "b": "3"}));
+        till.signing(0, || {
+            // Late, from before: it takes nothing from those who came after it.
+            let late = step(1, "ACTIVE", json!({"a": "1"})).ok();
+            assert_eq!(late["revision"], 1);
+            step(1, "ACTIVE", json!({"b": "1", "c": "1"})).ok();
+            assert_eq!(metadata(), json!({"a": "office", "b": "3", "c": "1"}));
+            step(2, "FINISHED", json!({"b": 4})).ok();
+            assert_eq!(metadata(), json!({"a": "office", "b": "4", "c": "1"}));
+            let many: serde_json::Map<String, Value> =
+                (0..38).map(|n| (format!("k{n}"), json!("v"))).collect();
+            for revision in [1, 2] {
+                let state = ["ACTIVE", "FINISHED"][revision - 1];
+                let refused = step(u64::try_from(revision).unwrap(), state, json!(many));
+                refused.refused(400, "E_FAILED_SCHEMA_VALIDATION");
+            }
+            assert_eq!(metadata(), json!({"a": "office", "b": "4", "c": "1"}));
+        });
+    });
+}
+
+#[test]
+fn repeats_at_the_same_time_lose_no_metadata_of_each_other() {
+    on_both(|server| {
+        let till = Till::new(server);
+        let tx = new_id();
+        let path = till.path(&format!("/tx/{tx}?tx_revision=1"));
+        till.signing(1, || {
+            in_eight_threads(|number| {
+                let body = json!({
+                    "state": "ACTIVE",
+                    "client_id": till.client,
+                    "metadata": {format!("k{number}"): "v"},
+                });
+                till.api.put(&path, &body).ok();
+            });
+        });
+        let all: serde_json::Map<String, Value> =
+            (0..8).map(|n| (format!("k{n}"), json!("v"))).collect();
+        let metadata = till.api.get(&till.path(&format!("/tx/{tx}/metadata"))).ok();
+        assert_eq!(metadata, Value::Object(all));
+    });
+}
+
+#[test]
+fn metadata_of_a_repeat_is_there_after_a_restart() {
+    let mut server = TestServer::builder().start();
+    let till = Till::new(&server);
+    let tx = new_id();
+    let path = till.path(&format!("/tx/{tx}?tx_revision=1"));
+    let body = |n: u64| json!({"state": "ACTIVE", "client_id": till.client, "metadata": {"n": n}});
+    till.api.put(&path, &body(1)).ok();
+    till.api.put(&path, &body(2)).ok();
+    server.restart();
+    let metadata = till.path(&format!("/tx/{tx}/metadata"));
+    assert_eq!(till.api.get(&metadata).ok(), json!({"n": "2"}));
+    // What it was signed with is remembered: the first call again changes nothing.
+    till.signing(0, || till.api.put(&path, &body(1)).ok());
+    assert_eq!(till.api.get(&metadata).ok(), json!({"n": "2"}));
 }
 
 #[test]

@@ -196,7 +196,34 @@ fn what_the_caller_accepts_decides_about_the_form() {
         (
             "text/html, image/png;q=0.5, text/plain;q=0.1",
             "image/png",
-            png,
+            png.clone(),
+        ),
+        // Any picture is the one that every program can draw.
+        ("image/*", "image/png", png.clone()),
+        (
+            "image/png;q=0, image/*",
+            "image/svg+xml",
+            bytes("qr_code_svg"),
+        ),
+        (
+            "image/png;q=0.1, image/*;q=0.2",
+            "image/svg+xml",
+            bytes("qr_code_svg"),
+        ),
+        ("*/*;q=0.8, image/*", "image/png", png.clone()),
+        // As a browser asks for the picture of a page.
+        (
+            "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8",
+            "image/svg+xml",
+            bytes("qr_code_svg"),
+        ),
+        ("image/svg+xml, */*", "image/svg+xml", bytes("qr_code_svg")),
+        ("text/*", "text/plain; charset=utf-8", bytes("text")),
+        ("image/png, image/svg+xml", "image/png", png.clone()),
+        (
+            "image/svg+xml, image/png",
+            "image/svg+xml",
+            bytes("qr_code_svg"),
         ),
         (
             "text/plain;q=0.2, image/svg+xml",
@@ -209,6 +236,12 @@ fn what_the_caller_accepts_decides_about_the_form() {
     // Never 406: some clients ask for one thing and read another.
     for accept in [
         "*/*",
+        "application/*",
+        "image/*;q=0.5, */*",
+        "image/*;q=0",
+        "image/png;q=0.9, application/json",
+        // As a browser opens a page.
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
         "application/json",
         "application/octet-stream",
         "video/mp4",

@@ -208,7 +208,11 @@ pub struct World {
 
 impl World {
     pub fn new(server: &TestServer) -> Self {
-        let till = Till::new(server);
+        Self::of(Till::new(server))
+    }
+
+    /// Of a till whose admin is logged in.
+    pub fn of(till: Till) -> Self {
         till.log_out().ok();
         let sold = till.sell();
         let own = super::management::own(&till.api);
@@ -261,7 +265,7 @@ impl Sample {
         self.body.map(|body| body(world))
     }
 
-    fn call(&self, world: &World, path: &str, api: &Api) -> Answer {
+    pub fn call(&self, world: &World, path: &str, api: &Api) -> Answer {
         let body = self.body(world).map(|body| body.to_string());
         api.call_at_root(self.method, path, body.as_ref().map(String::as_bytes), &[])
     }

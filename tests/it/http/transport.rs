@@ -219,6 +219,47 @@ fn a_body_is_json_whatever_it_says_it_is() {
     assert!(chunked.ends_with(r#"{"a":"c"}"#), "{chunked}");
 }
 
+#[test]
+fn a_byte_order_mark_before_a_body_means_nothing() {
+    let till = Till::created(shared());
+    let path = till.path("/metadata");
+    let patch = |body: &str| till.api.call("PATCH", &path, Some(body.as_bytes()), &[]);
+    assert_eq!(patch("\u{feff}{\"a\": \"b\"}").ok(), json!({"a": "b"}));
+    // As text it stays.
+    assert_eq!(
+        patch("{\"a\": \"\u{feff}\"}").ok(),
+        json!({"a": "\u{feff}"})
+    );
+    for nothing in ["\u{feff}", "\u{feff}\r\n", "\u{feff}[]", "\u{feff}null"] {
+        assert_eq!(patch(nothing).ok(), json!({"a": "\u{feff}"}));
+    }
+    for wrong in ["\u{feff}\u{feff}{}", "{\u{feff}}", "{}\u{feff}"] {
+        patch(wrong).refused(400, "E_FAILED_SCHEMA_VALIDATION");
+    }
+}
+
+#[test]
+fn a_body_that_cannot_be_read_is_told_where() {
+    let till = Till::created(shared());
+    let path = till.path("/metadata");
+    let told = |body: &str| {
+        let answer = till.api.call("PATCH", &path, Some(body.as_bytes()), &[]);
+        answer.refused(400, "E_FAILED_SCHEMA_VALIDATION")
+    };
+    assert_eq!(
+        told("{\n  \"a\": x}"),
+        "body should be JSON in UTF-8 (line 2, column 8)"
+    );
+    // Such a number is good JSON, and no machine reads it.
+    let digits = "9".repeat(400);
+    let message = told(&format!("{{\"a\": {digits}}}"));
+    assert!(
+        message.starts_with("body holds a number that is too large (line 1, column "),
+        "{message}"
+    );
+    assert!(message.len() < 80, "{message}");
+}
+
 /// Reads one answer and leaves the connection open.
 fn next_answer(reader: &mut BufReader<TcpStream>) -> (Vec<String>, Value) {
     let mut lines = Vec::new();
@@ -315,6 +356,62 @@ fn a_body_of_more_than_one_megabyte_is_too_large() {
         answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"),
         "{answer}"
     );
+}
+
+#[test]
+fn a_body_that_says_it_is_too_large_is_refused_before_it_comes() {
+    let till = Till::created(shared());
+    let tss = &till.tss;
+    for first in [
+        format!("PATCH /api/v2/tss/{tss}/metadata"),
+        format!("POST /api/v2/tss/{tss}/admin/logout"),
+        format!("GET /api/v2/tss/{tss}"),
+        "POST /api/v2/auth".to_owned(),
+        "POST /api/v0/auth".to_owned(),
+    ] {
+        for length in ["1048577", "99999999999", "18446744073709551615"] {
+            let header = format!("Content-Length: {length}");
+            let head = request(&till.api, &first, &[&header], b"");
+            let mut stream = TcpStream::connect(till.api.address).unwrap();
+            // Not one byte of it: whoever waits for the body waits for ever.
+            stream.write_all(&head).unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let (lines, answer) = next_answer(&mut reader);
+            assert_eq!(lines[0], "http/1.1 413 payload too large", "{first}");
+            assert!(lines.contains(&"connection: close".to_owned()), "{lines:?}");
+            assert!(lines.iter().any(|line| line.starts_with("request-id: ")));
+            assert_eq!(
+                answer,
+                json!({
+                    "status_code": 413,
+                    "error": "Payload Too Large",
+                    "message": "body is larger than 1 MB",
+                })
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_no_http_is_refused_and_the_connection_ends() {
+    let server = shared();
+    for (bytes, status) in [
+        (&b"x\r\n\r\n"[..], "400"),
+        (b"GET\r\n\r\n", "400"),
+        (b"GET /health/live HTTP/7.0\r\n\r\n", "400"),
+        (
+            b"GET /health/live HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+            "400",
+        ),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "400"),
+    ] {
+        let answer = raw(server.address(), bytes);
+        let text = String::from_utf8_lossy(bytes);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{text}: {answer}"
+        );
+    }
 }
 
 #[test]

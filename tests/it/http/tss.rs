@@ -499,6 +499,7 @@ fn an_expired_certificate_is_told_after_the_message_was_signed() {
         till.register_as(&new_id(), "KASSE-2").refused(423, code)
     });
     till.signing(1, || till.set_pin(&till.puk, "123456").ok());
+    till.signing(1, || till.log_in("123456").ok());
     till.signing(1, || till.state("DISABLED").ok());
 }
 

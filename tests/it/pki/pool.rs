@@ -2,8 +2,8 @@
 
 use crate::support::ledger::{self, Place, device, to_create};
 use crate::support::token::{self, PIN, TestClock, TestEntropy, TestToken};
-use siegel::app::Node;
-use siegel::config::Config;
+use siegel::app::{Node, NodeError};
+use siegel::config::{Config, UNCERTIFIED_LIVE_SENTENCE};
 use siegel::csp::KeyId;
 use siegel::ledger::{OrganizationRow, SealingKey, Store, StoreConfig};
 use siegel::pki::CaRole;
@@ -243,5 +243,24 @@ fn devices_in_a_token_that_is_not_configured_neither_fill_the_pool_nor_are_taken
         node.stop();
         let free = store.free_devices(Environment::Test).unwrap();
         assert_eq!(free, 2 * TARGET);
+    });
+}
+
+#[test]
+fn a_token_does_not_become_one_of_the_other_environment_by_a_word() {
+    on_both(|site| {
+        site.start().stop();
+        let file = site.folder.path().join("siegel.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let live = text.replace("\"TEST\"", "\"LIVE\"");
+        let sentence = format!("danger_uncertified_live = {UNCERTIFIED_LIVE_SENTENCE:?}");
+        std::fs::write(&file, format!("{sentence}\n{live}")).unwrap();
+        let keys = site.token.open().key_ids().unwrap();
+        let started = Node::start(&site.config(), TestClock::start(), Arc::new(TestEntropy));
+        let Err(NodeError::EnvironmentsMixed { label, .. }) = started.map(drop) else {
+            panic!("keys of TEST were taken for LIVE")
+        };
+        assert_eq!(label, site.token.label);
+        assert_eq!(site.token.open().key_ids().unwrap(), keys);
     });
 }

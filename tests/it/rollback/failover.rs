@@ -2,8 +2,12 @@
 
 use super::cluster::Cluster;
 use super::shop::{Shop, notes};
-use crate::http::client::{Till, new_id, receipt, wait_for};
+use crate::http::client::{Api, Till, new_id, receipt, wait_for};
+use crate::support::installation::siegel;
 use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 /// `None`, with a line that says so, where this run is without PostgreSQL.
@@ -21,6 +25,40 @@ fn open(cluster: &Cluster) -> Shop {
     let mut shop = Shop::closed(Some(&cluster.url()));
     shop.start();
     shop
+}
+
+/// A second server beside that of the shop: same ledger, same token, a node file of its own.
+struct Second(Child);
+
+impl Second {
+    fn start(shop: &Shop) -> (Self, SocketAddr) {
+        let text = std::fs::read_to_string(shop.path("siegel.toml")).unwrap();
+        let text = text.replace("[ledger]", "[ledger]\nwitness_file = \"second.witness\"");
+        std::fs::write(shop.path("second.toml"), text).unwrap();
+        let mut child = siegel()
+            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(shop.path("second.toml"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = loop {
+            let line = lines.next().expect("the second server is ready").unwrap();
+            if let Some((_, url)) = line.split_once("ready on http://") {
+                break url.split('/').next().unwrap().parse().unwrap();
+            }
+        };
+        // Somebody has to read on, or the server would block on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        (Self(child), address)
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Repeats a step until it is answered for good.
@@ -91,6 +129,7 @@ fn a_promotion_of_a_standby_that_lags_is_noticed_before_the_first_signature() {
     let shop = open(&cluster);
     let api = shop.api();
     let [victim, other] = [(); 2].map(|()| Till::new_by(&api));
+    let (_second, address) = Second::start(&shop);
     victim.sell();
     other.sell();
     // It has all of that when it goes.
@@ -105,14 +144,23 @@ fn a_promotion_of_a_standby_that_lags_is_noticed_before_the_first_signature() {
     cluster.primary.crash();
     cluster.standby.start();
     cluster.standby.promote();
-    // The server runs on, and what it remembers is not in the ledger any more.
-    let other_sale = new_id();
-    insist(&other, &other_sale, 1, "ACTIVE");
-    let refused = wait_for("an answer", || {
-        let answer = victim.try_step(&open, 2, "FINISHED", Some(receipt("4.20")))?;
-        (answer.status != 503).then_some(answer)
-    });
-    refused.refused_without_code(500);
+    // The servers run on. Only the first one knows what is not in the ledger any more, but the second one
+    // does not sign over it either.
+    let elsewhere = Till {
+        api: Api {
+            address,
+            ..victim.api.clone()
+        },
+        ..victim.clone()
+    };
+    for till in [&elsewhere, &victim] {
+        let refused = wait_for("an answer", || {
+            let answer = till.try_step(&new_id(), 1, "ACTIVE", None)?;
+            (answer.status != 503).then_some(answer)
+        });
+        refused.refused_without_code(500);
+    }
+    insist(&other, &new_id(), 1, "ACTIVE");
     assert_eq!(victim.api.counter(&victim.tss), lost - 1);
     let seen = shop.inspect(1);
     assert_eq!(seen["stopped"].as_array().unwrap().len(), 1, "{seen}");
@@ -189,7 +237,7 @@ fn live_without_a_synchronous_standby_needs_a_dangerous_setting() {
         format!("danger_uncertified_live = {sentence:?}\n{text}"),
     )
     .unwrap();
-    let output = crate::support::installation::siegel()
+    let output = siegel()
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(&file)
         .output()

@@ -5,13 +5,20 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use tempfile::TempDir;
 
 /// A data folder made by `siegel init`, and the server while it runs.
 pub struct Installation {
     folder: TempDir,
     server: Option<(Child, SocketAddr)>,
+    log: Log,
+    reader: Option<JoinHandle<()>>,
 }
+
+/// Lines that servers have logged so far.
+type Log = Arc<Mutex<Vec<String>>>;
 
 impl Installation {
     /// Makes the folder and the demo's credentials.
@@ -20,6 +27,8 @@ impl Installation {
         let installation = Self {
             folder,
             server: None,
+            log: Log::default(),
+            reader: None,
         };
         let data = installation.path("");
         succeed(siegel().args(["init", "--port", "0", "--dir"]).arg(data));
@@ -31,6 +40,27 @@ impl Installation {
         self.folder.path().join(name)
     }
 
+    /// Adds sections to the configuration.
+    pub fn configure(&self, sections: &str) {
+        let file = self.path("siegel.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{text}\n{sections}\n")).unwrap();
+    }
+
+    /// Every line logged so far; all of them once the server was stopped.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The first line with this text.
+    pub fn logged(&self, text: &str) -> String {
+        let log = self.log();
+        let found = log.iter().find(|line| line.contains(text));
+        found
+            .unwrap_or_else(|| panic!("{text:?} is not in {log:?}"))
+            .clone()
+    }
+
     /// Starts the server on a free port and waits until it says that it is ready.
     pub fn start(&mut self) -> SocketAddr {
         let mut child = siegel()
@@ -39,23 +69,33 @@ impl Installation {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut told = String::new();
-        let address = loop {
-            let Some(line) = lines.next() else {
-                panic!("the server ended: {told}");
-            };
-            let line = line.unwrap();
-            if let Some((_, url)) = line.split_once("ready on http://") {
-                break url.split('/').next().unwrap().parse().unwrap();
-            }
-            told.push_str(&line);
-            told.push('\n');
-        };
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (tell, told) = mpsc::channel();
+        let log = Arc::clone(&self.log);
         // Somebody has to read on, or the server would block on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        self.reader = Some(std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let ready = line
+                    .split_once("ready on http://")
+                    .map(|(_, url)| url.to_owned());
+                log.lock().unwrap().push(line);
+                if let Some(url) = ready {
+                    let _ = tell.send(url);
+                }
+            }
+        }));
+        let Ok(url) = told.recv() else {
+            panic!("the server ended: {}", self.log().join("\n"));
+        };
+        let address = url.split('/').next().unwrap().parse().unwrap();
         self.server = Some((child, address));
         address
+    }
+
+    /// The process of the running server.
+    pub fn pid(&self) -> u32 {
+        let (child, _) = self.server.as_ref().expect("the server runs");
+        child.id()
     }
 
     /// Stops the server as an operator does, and returns whether it ended well.
@@ -63,7 +103,9 @@ impl Installation {
         let (mut child, _) = self.server.take().expect("the server runs");
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        child.wait().unwrap().success()
+        let ended_well = child.wait().unwrap().success();
+        self.reader.take().unwrap().join().unwrap();
+        ended_well
     }
 
     /// Ends the server without letting it finish anything.
@@ -115,9 +157,15 @@ impl Drop for Installation {
     }
 }
 
-/// The built binary.
+/// The program of this build, or the one that `SIEGEL_PROGRAM` names.
+pub fn program() -> PathBuf {
+    let built = env!("CARGO_BIN_EXE_siegel");
+    std::env::var_os("SIEGEL_PROGRAM").map_or_else(|| built.into(), PathBuf::from)
+}
+
+/// A command of the program.
 pub fn siegel() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_siegel"));
+    let mut command = Command::new(program());
     // Tests of this process have variables of their own for their modules.
     command.env_remove("SOFTHSM2_CONF");
     command

@@ -68,6 +68,7 @@ impl Place {
                 url: self.url(),
                 connections_max: 4,
                 lock_timeout_ms: LOCK_TIMEOUT_MS,
+                standstill_ms: 30_000,
             },
         }
     }
@@ -456,6 +457,7 @@ fn step_of(
         process_type,
         process_data,
         request_digest: [5; 32],
+        metadata_digest: Some([6; 32]),
         signature_counter,
         log_time,
         signature: vec![6; 64],

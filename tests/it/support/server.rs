@@ -8,7 +8,7 @@ use diesel::{Connection as _, SqliteConnection};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use siegel::app::{Node, NodeError};
-use siegel::config::Config;
+use siegel::config::{Config, UNCERTIFIED_LIVE_SENTENCE};
 use siegel::ledger::{
     ApiKey, ApiKeyStatus, LedgerError, OrganizationRow, SealingKey, Store, StoreConfig,
 };
@@ -61,6 +61,10 @@ pub struct TestServerBuilder {
     place: Option<Place>,
     pool_target: u32,
     curve: &'static str,
+    /// More lines of [pki].
+    pki: &'static str,
+    /// Tokens for LIVE beside the one for TEST.
+    live: usize,
     /// The server whose ledger it shares: that ledger's line in the configuration, sealing key, clock.
     beside: Option<(String, Vec<u8>, Arc<StillClock>)>,
 }
@@ -82,6 +86,18 @@ impl TestServerBuilder {
     /// Curve of its TSSs.
     pub const fn curve(mut self, curve: &'static str) -> Self {
         self.curve = curve;
+        self
+    }
+
+    /// Devices of TEST come from a foreign CA.
+    pub const fn foreign(mut self) -> Self {
+        self.pki = "source = \"foreign\"";
+        self
+    }
+
+    /// So many tokens for LIVE, without any device in them.
+    pub const fn live(mut self, tokens: usize) -> Self {
+        self.live = tokens;
         self
     }
 
@@ -119,8 +135,18 @@ impl TestServerBuilder {
             .as_ref()
             .map_or(ledger, |beside| beside.0.clone());
         let clock = self.beside.map_or_else(StillClock::new, |beside| beside.2);
+        let live: Vec<_> = (0..self.live).map(|_| token::softhsm()).collect();
+        let sentence = match self.live {
+            0 => String::new(),
+            _ => format!("danger_uncertified_live = {UNCERTIFIED_LIVE_SENTENCE:?}"),
+        };
+        for (number, token) in live.iter().enumerate() {
+            sections.push_str(&section(&format!("live-{number}"), "LIVE", token));
+        }
         let text = format!(
             r#"
+{sentence}
+
 [server]
 listen = "127.0.0.1:0"
 workers = 2
@@ -134,19 +160,14 @@ seal_key_file = "seal.key"
 [pki]
 pool_target = {}
 curve = "{}"
+{}
 
-[[token]]
-name = "main"
-environment = "TEST"
-module = {:?}
-label = "{}"
-pin_file = "token.pin"
-
+{}
 {}"#,
             self.pool_target,
             self.curve,
-            token.module.to_str().unwrap(),
-            token.label,
+            self.pki,
+            section("main", "TEST", &token),
             sections
         );
         fs::write(path("siegel.toml"), text).unwrap();
@@ -155,12 +176,29 @@ pin_file = "token.pin"
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             running: None,
             _place: self.place,
-            _token: token,
+            token,
+            live,
             folder,
         };
         server.run();
         server
     }
+}
+
+/// A [[token]] section.
+fn section(name: &str, environment: &str, token: &TestToken) -> String {
+    let TestToken { module, label, .. } = token;
+    let module = module.to_str().unwrap();
+    format!(
+        r#"
+[[token]]
+name = "{name}"
+environment = "{environment}"
+module = {module:?}
+label = "{label}"
+pin_file = "token.pin"
+"#
+    )
 }
 
 /// A node and its door. Dropping it stops both.
@@ -171,7 +209,10 @@ pub struct TestServer {
     /// Stays open over restarts, so that the address stays ours.
     listener: TcpListener,
     folder: TempDir,
-    _token: TestToken,
+    /// Its token for TEST.
+    pub token: TestToken,
+    /// Its tokens for LIVE.
+    pub live: Vec<TestToken>,
     _place: Option<Place>,
 }
 
@@ -203,6 +244,8 @@ impl TestServer {
             place: None,
             pool_target: 3,
             curve: "secp256r1",
+            pki: "",
+            live: 0,
             beside: None,
         }
     }

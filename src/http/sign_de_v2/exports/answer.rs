@@ -5,16 +5,18 @@ use crate::ledger::ExportRow;
 use crate::terms::{Environment, SeTime};
 use serde_json::{Map, Value, json};
 
-/// The export. Times are there from the moment they are known, `metadata` always.
-pub fn export(row: &ExportRow, environment: Environment) -> Value {
+/// The export. Times are there from the moment they are known, `metadata` always; `completion` is when it
+/// is expected to end, as long as it has not.
+pub fn export(row: &ExportRow, completion: Option<SeTime>, environment: Environment) -> Value {
     let mut answer = Map::new();
     answer.insert("state".to_owned(), json!(row.state.as_str()));
-    let times: [(&str, Option<SeTime>); 5] = [
+    let times: [(&str, Option<SeTime>); 6] = [
         ("time_request", Some(row.time_request)),
         ("time_start", row.time_start),
         ("time_end", row.time_end),
         ("time_expiration", row.time_expiration),
         ("time_error", row.time_error),
+        ("estimated_time_of_completion", completion),
     ];
     for (key, time) in times {
         if let Some(time) = time {

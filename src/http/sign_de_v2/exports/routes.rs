@@ -73,7 +73,8 @@ async fn trigger(
         })
         .await??;
     (desk.door.export_requested)();
-    Ok(HttpResponse::Ok().json(export(&added, caller.environment)))
+    // Nobody has looked at it yet; the recorded answer names no time either.
+    Ok(HttpResponse::Ok().json(export(&added, None, caller.environment)))
 }
 
 fn require_exportable(row: &TssRow) -> Result<(), Problem> {
@@ -171,7 +172,24 @@ async fn retrieve(
     let (tss, id, row) = find(&desk, &caller, &request).await?;
     let look = Counted::Export(caller.organization, tss, id);
     desk.limits.count(look, desk.door.clock.now())?;
-    Ok(HttpResponse::Ok().json(export(&row, caller.environment)))
+    let completion = completions(&desk, std::slice::from_ref(&row)).await?;
+    let completion = completion.into_iter().next().flatten();
+    Ok(HttpResponse::Ok().json(export(&row, completion, caller.environment)))
+}
+
+/// When each export is expected to end, if it has not.
+async fn completions(desk: &Desk, rows: &[ExportRow]) -> Result<Vec<Option<SeTime>>, Problem> {
+    let runs = |row: &ExportRow| match row.state {
+        ExportState::Pending | ExportState::Working => true,
+        ExportState::Completed | ExportState::Error | ExportState::Cancelled => false,
+    };
+    let queue = match rows.iter().any(runs) {
+        true => desk.ask(Store::export_queue).await?,
+        false => Vec::new(),
+    };
+    let (pace, now) = (&desk.door.export_pace, desk.door.clock.now());
+    let completion = |row| pace.completion(row, &queue, now);
+    Ok(rows.iter().map(completion).collect())
 }
 
 async fn cancel(
@@ -188,7 +206,7 @@ async fn cancel(
             "the export is not running any more",
         )
     })?;
-    Ok(HttpResponse::Ok().json(export(&cancelled, caller.environment)))
+    Ok(HttpResponse::Ok().json(export(&cancelled, None, caller.environment)))
 }
 
 /// The export, cancelled, unless it had ended before. A worker may take it up meanwhile, which happens
@@ -229,14 +247,8 @@ async fn file(
     if expired {
         return Err(Problem::no_export());
     }
-    let archive = Archive::new(desk.door.store.clone(), row).map_err(|_| {
-        let message = "the export is not completed";
-        Problem::later(
-            ErrorCode::ExportNotCompleted,
-            message,
-            NOT_COMPLETED_RETRY_S,
-        )
-    })?;
+    let state = row.state;
+    let archive = Archive::new(desk.door.store.clone(), row).map_err(|_| not_completed(state))?;
     Ok(HttpResponse::Ok()
         .content_type("application/x-tar")
         .insert_header((
@@ -244,6 +256,21 @@ async fn file(
             format!("attachment; filename=\"{id}.tar\""),
         ))
         .streaming(pieces(archive)))
+}
+
+/// Some clients repeat whatever has `Retry-After`, so only an export that may yet be completed has it.
+fn not_completed(state: ExportState) -> Problem {
+    match state {
+        ExportState::Pending | ExportState::Working | ExportState::Completed => Problem::later(
+            ErrorCode::ExportNotCompleted,
+            "the export is not completed",
+            NOT_COMPLETED_RETRY_S,
+        ),
+        ExportState::Cancelled | ExportState::Error => Problem::new(
+            ErrorCode::ExportWithoutFile,
+            format!("the export is {} and has no file", state.as_str()),
+        ),
+    }
 }
 
 /// The archive as a stream: each piece is read when the client has room for it, so that a slow client
@@ -285,17 +312,12 @@ async fn list_of_tss(
 
 async fn list(desk: &Desk, caller: Caller, request: &HttpRequest, tss: Option<TssId>) -> Answer {
     let wanted = lists::export_list(&query(request)?, tss)?;
-    let owner = (caller.organization, caller.environment);
-    let rows = match wanted.filter {
-        None => Vec::new(),
-        Some(filter) => {
-            desk.ask(move |store| store.exports(owner, &filter, &wanted.page))
-                .await?
-        }
-    };
+    let rows = lists::rows(desk, &caller, wanted, Store::exports).await?;
+    let completions = completions(desk, &rows).await?;
     let data = rows
         .iter()
-        .map(|row| export(row, caller.environment))
+        .zip(completions)
+        .map(|(row, completion)| export(row, completion, caller.environment))
         .collect();
     Ok(HttpResponse::Ok().json(lists::list("EXPORT_LIST", data, caller.environment)))
 }

@@ -37,7 +37,7 @@ fn requested() -> ExportRow {
 fn a_requested_export_is_answered_as_recorded() {
     // HTTP dialect §9; ids and version are ours.
     assert_eq!(
-        export(&requested(), Environment::Test).to_string(),
+        export(&requested(), None, Environment::Test).to_string(),
         format!(
             r#"{{"state":"PENDING","time_request":1649086621,"metadata":{{}},"tss_id":"{TSS}","_type":"EXPORT","_id":"{ID}","_env":"TEST","_version":"2.2.2"}}"#
         )
@@ -54,7 +54,7 @@ fn a_completed_export_tells_its_times_in_the_recorded_order() {
         ..requested()
     };
     assert_eq!(
-        export(&row, Environment::Live).to_string(),
+        export(&row, None, Environment::Live).to_string(),
         format!(
             r#"{{"state":"COMPLETED","time_request":1649086621,"time_start":1649086622,"time_end":1649086623,"time_expiration":1649173023,"metadata":{{}},"tss_id":"{TSS}","_type":"EXPORT","_id":"{ID}","_env":"LIVE","_version":"2.2.2"}}"#
         )
@@ -69,7 +69,7 @@ fn a_failed_export_tells_why() {
         exception: Some("E_TOO_MANY_RECORDS".to_owned()),
         ..requested()
     };
-    let answer = export(&row, Environment::Test);
+    let answer = export(&row, None, Environment::Test);
     assert_eq!(answer["state"], "ERROR");
     assert_eq!(answer["time_error"], 1_649_086_625);
     assert_eq!(answer["exception"], "E_TOO_MANY_RECORDS");

@@ -10,7 +10,7 @@ use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::limits::Counted;
 use crate::http::problem::Problem;
 use crate::http::problem_codes::ErrorCode;
-use crate::ledger::{LedgerError, TransactionLookup, TransactionRow};
+use crate::ledger::{LedgerError, Store, TransactionLookup, TransactionRow};
 use crate::sma::{Caller, Command, MetadataTarget, Outcome};
 use crate::terms::{ClientId, TssId};
 use actix_web::http::Method;
@@ -167,14 +167,7 @@ async fn list(
     client: Option<ClientId>,
 ) -> Answer {
     let wanted = lists::transaction_list(&query(request)?, tss, client)?;
-    let owner = (caller.organization, caller.environment);
-    let rows = match wanted.filter {
-        None => Vec::new(),
-        Some(filter) => {
-            desk.ask(move |store| store.transactions(owner, &filter, &wanted.page))
-                .await?
-        }
-    };
+    let rows = lists::rows(desk, &caller, wanted, Store::transactions).await?;
     let data: Result<Vec<_>, _> = rows
         .iter()
         .map(|row| transaction(row, caller.environment))

@@ -62,6 +62,7 @@ fn recorded() -> TransactionRow {
             process_data: schema.process_data.clone(),
             schema: Some(schema),
             request_digest: [0; 32],
+            metadata_digest: Some([0; 32]),
             signature_counter: SignatureCounter::new(27),
             log_time: time(1_787_078_299),
             signature: STANDARD.decode(SIGNATURE).unwrap(),

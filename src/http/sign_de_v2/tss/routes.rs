@@ -10,7 +10,7 @@ use crate::http::endpoint::{Endpoint, Layer};
 use crate::http::problem::Problem;
 use crate::http::problem_codes::ErrorCode;
 use crate::http::sign_de_v2::admin::{credential_digest, new_puk};
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Store};
 use crate::sma::{Caller, Command, MetadataPatch, MetadataTarget, NewTss, Outcome, Rejection, Tss};
 use crate::terms::TssId;
 use actix_web::http::Method;
@@ -197,14 +197,7 @@ async fn list(
     request: HttpRequest,
 ) -> Answer {
     let wanted = lists::tss_list(&query(&request)?)?;
-    let owner = (caller.organization, caller.environment);
-    let rows = match wanted.filter {
-        None => Vec::new(),
-        Some(filter) => {
-            desk.ask(move |store| store.tss_list(owner, &filter, &wanted.page))
-                .await?
-        }
-    };
+    let rows = lists::rows(&desk, &caller, wanted, Store::tss_list).await?;
     let rules = &desk.door.settings.rules;
     let data = rows
         .iter()

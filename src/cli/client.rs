@@ -1,6 +1,5 @@
 //! A client of the HTTP dialect, as small as one can be.
 
-use super::credentials::Credentials;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use std::io::Read as _;
@@ -13,7 +12,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Most bytes of an export that are read.
 const EXPORT_BYTES_MAX: u64 = 1 << 30;
 
-/// A logged-in client.
+/// A logged-in client. Clones share their connections.
+#[derive(Clone)]
 pub(super) struct Api {
     agent: ureq::Agent,
     base_url: String,
@@ -21,20 +21,25 @@ pub(super) struct Api {
 }
 
 impl Api {
-    pub(super) fn log_in(credentials: &Credentials) -> anyhow::Result<Self> {
+    pub(super) fn log_in(base_url: &str, api_key: &str, api_secret: &str) -> anyhow::Result<Self> {
         let settings = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
             .build();
         let mut api = Self {
             agent: ureq::Agent::new_with_config(settings),
-            base_url: credentials.base_url.trim_end_matches('/').to_owned(),
+            base_url: base_url.trim_end_matches('/').to_owned(),
             token: String::new(),
         };
-        let body = json!({"api_key": credentials.api_key, "api_secret": credentials.api_secret});
+        let body = json!({"api_key": api_key, "api_secret": api_secret});
         let answer = api.call(&Method::POST, "/auth", &body)?;
         api.token = text(&answer, "access_token")?.to_owned();
         Ok(api)
+    }
+
+    /// The access token, for calls that go past this client.
+    pub(super) fn token(&self) -> &str {
+        &self.token
     }
 
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
@@ -69,17 +74,33 @@ impl Api {
     }
 
     fn call(&self, method: &Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let (status, body) = self.ask(method, path, body)?;
+        if status != 200 {
+            bail!("{method} {path} was answered with {status}: {body}");
+        }
+        Ok(body)
+    }
+
+    /// Status and body, whatever they are.
+    pub(super) fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        body: &Value,
+    ) -> anyhow::Result<(u16, Value)> {
         let mut answer = self.send(method, path, body)?;
-        let status = answer.status();
+        let status = answer.status().as_u16();
         let body = answer
             .body_mut()
             .read_to_string()
             .with_context(|| format!("the answer of {method} {path} broke off"))?;
-        if status != 200 {
-            bail!("{method} {path} was answered with {status}: {body}");
+        match serde_json::from_str(&body) {
+            Ok(body) => Ok((status, body)),
+            Err(_) if status != 200 => Ok((status, Value::String(body))),
+            Err(error) => {
+                Err(error).with_context(|| format!("the answer of {method} {path} is not JSON"))
+            }
         }
-        serde_json::from_str(&body)
-            .with_context(|| format!("the answer of {method} {path} is not JSON"))
     }
 
     fn send(

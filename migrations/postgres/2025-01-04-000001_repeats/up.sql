@@ -1,0 +1,4 @@
+-- The same as for SQLite.
+
+-- SHA-256 of the metadata that came with the request; NULL in steps from before this was kept.
+ALTER TABLE transaction_step ADD COLUMN metadata_digest bytea;

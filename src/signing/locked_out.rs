@@ -1,0 +1,71 @@
+//! Commands for TSSs that somebody else holds: another node that is busy with them, frozen or cut off. They wait
+//! here, so that the other TSSs of their lane need not.
+
+use super::SigningError;
+use super::job::Job;
+use crate::terms::{Clock, TssId};
+use std::collections::BTreeSet;
+
+/// Pause between two tries, in milliseconds. Every try keeps the lane waiting for a moment.
+const LOOK_EVERY_MS: u64 = 150;
+
+/// Told when the lock did not come in time.
+const HELD_ELSEWHERE: SigningError = SigningError::Unavailable {
+    reason: "another node holds the TSS",
+    retry_after_s: 1,
+};
+
+/// Those of one lane, in the order they came.
+#[derive(Default)]
+pub(super) struct LockedOut {
+    jobs: Vec<Job>,
+    look_ms: u64,
+}
+
+impl LockedOut {
+    /// Lets these wait until their TSSs are tried again; answers those that have waited for `wait_ms`.
+    pub fn wait(&mut self, late: Vec<Job>, clock: &dyn Clock, wait_ms: u64) {
+        if late.is_empty() {
+            return;
+        }
+        let now_ms = clock.monotonic_ms();
+        self.look_ms = now_ms.saturating_add(LOOK_EVERY_MS);
+        let held: BTreeSet<TssId> = late.iter().map(|job| job.tss).collect();
+        tracing::warn!(tss = ?held, "{} TSS are held by another node", held.len());
+        for mut job in late {
+            let until_ms = now_ms.saturating_add(wait_ms);
+            let until_ms = *job.locked_until_ms.get_or_insert(until_ms);
+            if until_ms <= now_ms {
+                job.answer.send(Err(HELD_ELSEWHERE));
+            } else {
+                self.jobs.push(job);
+            }
+        }
+    }
+
+    /// Puts commands behind those that wait for the same TSS, and returns the others.
+    pub fn queue_up(&mut self, jobs: Vec<Job>) -> Vec<Job> {
+        let waiting: BTreeSet<TssId> = self.jobs.iter().map(|job| job.tss).collect();
+        let (same, others) = jobs.into_iter().partition(|job| waiting.contains(&job.tss));
+        self.jobs.extend::<Vec<Job>>(same);
+        others
+    }
+
+    /// All of them, if it is time to try again.
+    pub fn take_due(&mut self, clock: &dyn Clock) -> Vec<Job> {
+        if self.jobs.is_empty() || clock.monotonic_ms() < self.look_ms {
+            return Vec::new();
+        }
+        self.take_all()
+    }
+
+    /// All of them.
+    pub fn take_all(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.jobs)
+    }
+
+    /// When they are tried again; `None` while nobody waits.
+    pub fn next_look_ms(&self) -> Option<u64> {
+        (!self.jobs.is_empty()).then_some(self.look_ms)
+    }
+}

@@ -1,0 +1,181 @@
+//! The built server as a process that a test may freeze, kill and start again.
+
+use super::installation::program;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Longest wait for a server that starts.
+const START_WAIT: Duration = Duration::from_secs(60);
+
+/// Lines of a server's log that are kept for whoever has to find out why.
+const LOG_LINES_MAX: usize = 400;
+
+/// Where Debian's package `faketime` puts the library for programs with threads.
+const FAKETIME: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib64/faketime/libfaketimeMT.so.1",
+];
+
+/// A running server. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// The latest lines that a program has printed.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<VecDeque<String>>>);
+
+impl Log {
+    /// Adds one.
+    pub fn add(&self, line: &str) {
+        let mut lines = self.0.lock().unwrap();
+        if lines.len() == LOG_LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(line.to_owned());
+    }
+
+    /// All of them.
+    pub fn text(&self) -> String {
+        let lines = self.0.lock().unwrap();
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+}
+
+/// A program that ends with the thread that has started it, whatever ends that thread. It runs as `user`, whose
+/// number comes second, where there is one.
+pub fn leashed(program: &Path, user: Option<&(String, u32)>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if let Some((name, _)) = user {
+        command.arg("--reuid").arg(name).arg("--regid").arg(name);
+        command.arg("--init-groups");
+    }
+    command.arg(program);
+    command
+}
+
+/// The library that shifts the clock of a program; `None`, with a printed line, where there is none. With
+/// `SIEGEL_NEED_FAKETIME=1` that is a failure instead.
+pub fn faketime() -> Option<PathBuf> {
+    let mut places = FAKETIME.map(PathBuf::from).into_iter();
+    let found = places.find(|path| path.is_file());
+    if found.is_none() {
+        let needed = std::env::var("SIEGEL_NEED_FAKETIME").is_ok_and(|needed| needed == "1");
+        assert!(
+            !needed,
+            "libfaketime is needed: install the package faketime"
+        );
+        println!("no clock can be shifted here: the package faketime is not installed");
+    }
+    found
+}
+
+impl Process {
+    /// Starts a server and waits until it says that it is ready. Its clock is off by what stands in the file
+    /// `clock`, such as `-3`, where there is one; the file is read each time the server looks at its clock.
+    ///
+    /// # Errors
+    /// What the server has printed, if it ends instead.
+    pub fn start(config: &Path, clock: Option<&Path>, log: &Log) -> Result<Self, String> {
+        let mut command = Command::new("env");
+        // A write beyond the limit is to fail as on a full disk, and not to end the process.
+        command
+            .args(["--ignore-signal=XFSZ", "setpriv", "--pdeathsig", "KILL"])
+            .arg(program())
+            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(config)
+            .env("NO_COLOR", "1")
+            .env_remove("SOFTHSM2_CONF")
+            .stderr(Stdio::piped());
+        if let Some((library, file)) = faketime().zip(clock) {
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME_TIMESTAMP_FILE", file)
+                .env("FAKETIME_NO_CACHE", "1")
+                .env("FAKETIME_DISABLE_SHM", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+                .env("DONT_FAKE_MONOTONIC", "1")
+                .env("NO_FAKE_STAT", "1");
+        }
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let (tell, told) = channel();
+        let kept = log.clone();
+        // Somebody has to read on, or the server would block on a full pipe.
+        std::thread::spawn(move || read_log(lines, &kept, &tell));
+        let ready = told.recv_timeout(START_WAIT);
+        let Ok(address) = ready else {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("a server does not become ready:\n{}", log.text()));
+        };
+        Ok(Self { child, address })
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Stops it where it stands. It keeps all it has, such as locks.
+    pub fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+    }
+
+    /// Ends it without letting it finish anything.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end, as an operator does, and waits for it.
+    pub fn stop(mut self) -> ExitStatus {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// From now on nothing can be written to a file beyond this many bytes; `None`: no limit.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_log(lines: impl BufRead, log: &Log, tell: &Sender<SocketAddr>) {
+    for line in lines.lines() {
+        let Ok(line) = line else {
+            return;
+        };
+        if let Some((_, url)) = line.split_once("ready on http://")
+            && let Some(Ok(address)) = url.split('/').next().map(str::parse)
+        {
+            let _ = tell.send(address);
+        }
+        log.add(&line);
+    }
+}

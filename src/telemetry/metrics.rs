@@ -8,6 +8,7 @@ use crate::http::meter::DoorMeter;
 use crate::ledger::{LedgerVitals, Store};
 use crate::signing::{LaneReading, Lanes, TokenReading};
 use crate::terms::Clock;
+use crate::witness::Status;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
@@ -198,7 +199,12 @@ impl Everything {
         page.number(row::DEVICES_TARGET, self.0.devices_target.into())?;
         let lag =
             |(token, lag): (&String, &u64)| ([("token", token.clone())], ConstGauge::new(*lag));
-        let lags: Vec<_> = sample.anchor_lag.iter().map(lag).collect();
+        let witnesses = self.0.witnesses.lock();
+        let anchor_lag = witnesses
+            .unwrap_or_else(PoisonError::into_inner)
+            .anchor_lag
+            .clone();
+        let lags: Vec<_> = anchor_lag.iter().map(lag).collect();
         page.pairs(row::ANCHOR_LAG, &lags)?;
         let Some(ledger) = sample.ledger else {
             return Ok(());

@@ -40,6 +40,8 @@ pub struct DoorSettings {
     pub transport: Transport,
     /// How calls are traced.
     pub calls: CallTrace,
+    /// Whether somebody collects the spans of calls.
+    pub spans: bool,
     /// Whether organisations and API keys can be managed through HTTP.
     pub management: bool,
     /// Active tokens that have to sign for the node to be ready.

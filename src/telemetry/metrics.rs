@@ -8,6 +8,7 @@ use crate::http::meter::DoorMeter;
 use crate::ledger::{LedgerVitals, Store};
 use crate::signing::{LaneReading, Lanes, TokenReading};
 use crate::terms::Clock;
+use crate::witness::Status;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
@@ -30,6 +31,8 @@ pub struct MetricsParts {
     pub store: Store,
     /// What the ledger said last.
     pub sample: Arc<SampleBox>,
+    /// What the witnesses say of the ledger.
+    pub witnesses: Arc<Mutex<Status>>,
     /// Prepared devices to keep ready.
     pub devices_target: u32,
     /// For the age of the sample.
@@ -45,9 +48,6 @@ pub struct Sample {
     pub at_ms: u64,
     /// Whether it answered the last time.
     pub answers: bool,
-    /// Messages that the witness in a token does not know of yet, by label of the token. Without an entry
-    /// where there is no witness.
-    pub anchor_lag: BTreeMap<String, u64>,
 }
 
 /// Where the sampler leaves what it finds.
@@ -199,7 +199,12 @@ impl Everything {
         page.number(row::DEVICES_TARGET, self.0.devices_target.into())?;
         let lag =
             |(token, lag): (&String, &u64)| ([("token", token.clone())], ConstGauge::new(*lag));
-        let lags: Vec<_> = sample.anchor_lag.iter().map(lag).collect();
+        let witnesses = self.0.witnesses.lock();
+        let anchor_lag = witnesses
+            .unwrap_or_else(PoisonError::into_inner)
+            .anchor_lag
+            .clone();
+        let lags: Vec<_> = anchor_lag.iter().map(lag).collect();
         page.pairs(row::ANCHOR_LAG, &lags)?;
         let Some(ledger) = sample.ledger else {
             return Ok(());

@@ -19,8 +19,6 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(1);
 /// How often this node says that it is there, in milliseconds.
 const GREET_EVERY_MS: u64 = 5_000;
-/// How long a node that was not heard of counts as being there, in seconds.
-const GREETED_S: u32 = 15;
 /// How long the others are waited for before a new server is signed with, in milliseconds.
 const OTHERS_WAIT_MS: u64 = 10_000;
 /// Pause before the ledger is compared again where that was not possible.
@@ -45,6 +43,8 @@ pub struct Status {
     pub has_file: bool,
     /// Tokens that keep an anchor.
     pub anchors: Vec<String>,
+    /// Messages that the anchor of a token does not know of yet, where this node is the one that writes it.
+    pub anchor_lag: BTreeMap<String, u64>,
 }
 
 /// The running witnesses of a node. Stop them after the lanes.
@@ -265,7 +265,7 @@ impl Keeper {
     /// Lets lanes sign with this server once every node that may know more of it has compared, too.
     fn clear_server(&mut self, survey: &mut Survey<'_>) -> Result<(), LedgerError> {
         let server = survey.server().to_owned();
-        let others = survey.announce(&self.node, GREETED_S)?;
+        let others = survey.announce(&self.node)?;
         let now_ms = self.clock.monotonic_ms();
         self.greeted_ms = now_ms;
         let since_ms = match &self.first_seen {
@@ -283,6 +283,10 @@ impl Keeper {
                 "{} other nodes have not compared the ledger; it is signed with all the same",
                 others.len()
             );
+            // One that is there all the same says so again.
+            for node in others {
+                self.store.leave(&node)?;
+            }
         }
         self.store.clearance().clear_server(&server);
         self.server = Some(server);
@@ -337,6 +341,11 @@ impl Keeper {
                 token.write(&self.ledger, *spent);
             }
         }
+        let lag = self.tokens.iter().filter_map(|(label, token)| {
+            let lag = token.lag(*totals.get(label)?, now_ms)?;
+            Some((label.clone(), lag))
+        });
+        lock(&self.status).anchor_lag = lag.collect();
     }
 
     fn write_file(&mut self, totals: &BTreeMap<String, u64>) {

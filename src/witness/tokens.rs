@@ -79,6 +79,14 @@ impl Anchored {
         }
     }
 
+    /// How many of so many messages the anchor does not know of. `None` where another node writes it, or
+    /// there is none.
+    pub fn lag(&self, spent: u64, now_ms: u64) -> Option<u64> {
+        let lag = spent.saturating_sub(self.spent);
+        let is_ours = lag == 0 || now_ms < self.lease_until_ms;
+        (self.keeps && is_ours).then_some(lag)
+    }
+
     fn give_up(&mut self) {
         self.keeps = false;
         let token = self.csp.token();

@@ -128,10 +128,11 @@ fn signatures_that_changed_places_are_noticed() {
 
 #[test]
 fn a_device_that_is_given_away_while_it_is_in_use_is_noticed() {
+    // Many TSSs that come into being, and a ledger that seldom takes one at once.
     let plan = Plan {
-        tss: 3,
+        tss: 8,
         ..one_node(Profile {
-            percent: 70,
+            percent: 100,
             ..unsure_ledger()
         })
     };

@@ -15,6 +15,7 @@ pub mod pki;
 
 pub mod ledger;
 pub mod signing;
+pub mod witness;
 
 pub mod export;
 pub mod verify;

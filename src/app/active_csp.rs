@@ -1,8 +1,8 @@
 //! The active one of two tokens, for whoever makes keys: prepared devices and the CA.
 
-use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals};
-use crate::ledger::Store;
-use crate::signing::TokenPairs;
+use crate::csp::{Anchor, Csp, CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals};
+use crate::ledger::{ActiveToken, Store};
+use crate::signing::{TokenPairs, standing};
 use crate::terms::Curve;
 use std::sync::Arc;
 
@@ -24,22 +24,25 @@ impl ActiveCsp {
     }
 
     fn active(&self) -> Result<&Arc<dyn Csp>, CspError> {
+        self.look().map(|(csp, _)| csp)
+    }
+
+    /// The active one, and what the ledger says of it; `None` for a token that never had a standby.
+    fn look(&self) -> Result<(&Arc<dyn Csp>, Option<ActiveToken>), CspError> {
         let gone = |why: &str| CspError::DeviceGone {
             token: self.label.clone(),
             source: Some(ModuleError(why.to_owned())),
         };
         let pair = self.tokens.get(&self.label);
         let pair = pair.ok_or_else(|| gone("it is not configured"))?;
-        if pair.standby().is_some() {
-            match self.store.active_token(&self.label) {
-                Ok(Some(active)) => pair.saw_active(&active.section),
-                Ok(None) => {}
-                Err(_) => return Err(gone("which one is active could not be read")),
-            }
+        let told = self.store.active_token(&self.label);
+        let told = told.map_err(|_| gone("which one is active could not be read"))?;
+        if let Some(active) = &told {
+            pair.saw_active(&active.section);
         }
         let active = pair.active_as_seen();
         let active = active.ok_or_else(|| gone("the active one is not configured here"))?;
-        Ok(active.token.csp())
+        Ok((active.token.csp(), told))
     }
 }
 
@@ -64,8 +67,18 @@ impl Csp for ActiveCsp {
         self.active()?.check_health()
     }
 
+    /// Another one after each switch, too.
     fn generation(&self) -> u64 {
-        self.active().map_or(0, |csp| csp.generation())
+        let look = self.look();
+        look.map_or(0, |(csp, told)| standing(told.as_ref(), csp.generation()))
+    }
+
+    fn anchors(&self) -> Result<Vec<Anchor>, CspError> {
+        self.active()?.anchors()
+    }
+
+    fn write_anchor(&self, anchor: &Anchor) -> Result<(), CspError> {
+        self.active()?.write_anchor(anchor)
     }
 
     fn vitals(&self) -> TokenVitals {

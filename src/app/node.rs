@@ -1,12 +1,13 @@
 //! One running Siegel: every room, wired.
 
+use super::active_csp::ActiveCsp;
 use super::ca_source::CaSource;
 use super::device_pool::{DevicePool, Stock, TestSource};
 use super::sampler::Sampler;
 use super::token_watch::TokenWatch;
 use super::tokens;
 use crate::config::{Config, DeviceSource};
-use crate::csp::CspError;
+use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
 use crate::http::meter::DoorMeter;
 use crate::http::{BODY_LEN_MAX, Door, DoorSettings, check_token_secret};
@@ -15,6 +16,7 @@ use crate::pki::PkiError;
 use crate::signing::{Lanes, Submit, TokenPairs};
 use crate::telemetry::{Metrics, MetricsParts, SampleBox};
 use crate::terms::{Clock, Entropy, Environment};
+use crate::witness::{Checker, WitnessError, Witnesses};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -84,6 +86,9 @@ pub enum NodeError {
     /// There is no certificate authority.
     #[error("the test CA cannot be used")]
     Pki(#[from] PkiError),
+    /// The witnesses know another ledger, or cannot be asked.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
     /// A thread could not be started.
     #[error("a thread could not be started")]
     Thread(#[from] std::io::Error),
@@ -100,6 +105,8 @@ pub struct Node {
     sampler: Option<Sampler>,
     sample: Arc<SampleBox>,
     devices_target: u32,
+    witnesses: Witnesses,
+    checker: Checker,
     door: Door,
 }
 
@@ -121,6 +128,7 @@ impl Node {
             refuse_mixed_environments(&store, label, pair.environment())?;
         }
         let watch = start_watch(config, &store, &tokens, &clock)?;
+        let witnesses = start_witnesses(config, &store, &tokens, &clock, entropy.as_ref())?;
         let pool = start_pool(config, &store, &tokens, &clock, &entropy)?;
         let rules = config.rules.clone();
         let lanes = Lanes::start(&store, tokens, &clock, rules, config.lanes)?;
@@ -140,6 +148,7 @@ impl Node {
             }
             None => None,
         };
+        let checker = Checker::start(store.clone(), config.check_messages_per_s)?;
         let door = Door {
             store,
             lanes: submit,
@@ -150,6 +159,8 @@ impl Node {
             export_requested: Arc::new(move || requested.wake()),
             device_taken: Arc::new(move || taken.wake()),
             meter: DoorMeter::default(),
+            witnesses: witnesses.status(),
+            ledger_check: checker.status(),
             settings: door_settings(config),
         };
         Ok(Self {
@@ -160,6 +171,8 @@ impl Node {
             sampler,
             sample,
             devices_target: config.pool_target,
+            witnesses,
+            checker,
             door,
         })
     }
@@ -185,6 +198,11 @@ impl Node {
         }
     }
 
+    /// What the witnesses of this node say.
+    pub fn witnesses(&self) -> &Witnesses {
+        &self.witnesses
+    }
+
     /// What doors need.
     pub fn door(&self) -> Door {
         self.door.clone()
@@ -201,6 +219,8 @@ impl Node {
         if let Some(watch) = &self.watch {
             watch.stop();
         }
+        self.checker.stop();
+        self.witnesses.stop();
         match self.door.store.settle() {
             Ok(true) => {}
             Ok(false) => {
@@ -234,6 +254,7 @@ fn door_settings(config: &Config) -> DoorSettings {
         wrong_logins: config.protection.wrong_logins.clone(),
         transport: config.protection.transport,
         calls: config.log.calls,
+        spans: config.telemetry.otlp.is_some(),
         management: config.api.management,
         rules: config.rules.clone(),
         ready_when: config.ready_when,
@@ -256,6 +277,25 @@ pub(super) fn refuse_mixed_environments(
         }),
         None => Ok(()),
     }
+}
+
+/// Before anything is signed: the ledger may be older than what was told. Of a token and its standby the
+/// active one is asked, and again after each switch.
+fn start_witnesses(
+    config: &Config,
+    store: &Store,
+    tokens: &Arc<TokenPairs>,
+    clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+) -> Result<Witnesses, WitnessError> {
+    let asked = tokens
+        .iter()
+        .map(|(label, pair)| {
+            let active: Arc<dyn Csp> = Arc::new(ActiveCsp::new(label, tokens, store));
+            (label.clone(), (active, pair.environment()))
+        })
+        .collect();
+    Witnesses::start(store, &asked, &config.witness, clock, entropy)
 }
 
 /// The pool for TEST is filled in the first TEST token that is there, unless a foreign CA makes the

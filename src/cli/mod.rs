@@ -11,6 +11,7 @@ mod demo;
 mod files;
 mod hsm;
 mod init;
+mod ledger;
 mod pki;
 mod processdata;
 mod serve;
@@ -45,6 +46,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Organisations and API keys.
     Admin(admin::AdminArgs),
+    /// The ledger: whether it is whole, what is missing, what to do then; backup.
+    Ledger(ledger::LedgerArgs),
     /// Tokens that hold keys: what there is, and what it can do.
     Hsm(hsm::HsmArgs),
     /// Devices whose certificates a foreign authority makes: requests out, certificates in.
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Verify(args) => Ok(verify::run(&args)),
         Command::Admin(args) => admin::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Ledger(args) => ledger::run(args),
         Command::Hsm(args) => Ok(hsm::run(&args)),
         Command::Pki(args) => pki::run(&args),
     };

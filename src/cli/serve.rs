@@ -40,7 +40,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // Before any thread is made: it may start this process again.
     environment::reexec_with(&environment::merge(&config.tokens)?)?;
     forbid_core_dumps()?;
-    telemetry::start(&config.log)?;
+    let tracing = telemetry::start(&config.log, config.telemetry.otlp.as_ref())?;
     // Early, so that a port in use is told before anything is touched.
     let address = args.listen.unwrap_or(config.listen);
     let listener = listen(address, "server.listen, --listen")?;
@@ -61,6 +61,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     )?;
     let served = actix_web::rt::System::new().block_on(serve(&node, listener, watched));
     node.stop();
+    drop(tracing);
     // Kept until the process is gone: threads that sign would otherwise close their sessions while the
     // module's own end-of-process code runs, and SoftHSM then crashes now and again.
     std::mem::forget(node);

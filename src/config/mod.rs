@@ -16,6 +16,7 @@ use crate::ledger::StoreConfig;
 use crate::signing::{LaneSettings, TokensNeeded};
 use crate::sma;
 use crate::terms::{Curve, Environment, LogFormat};
+use crate::witness::WitnessSettings;
 pub use protection::ProtectionConfig;
 use raw::RawConfig;
 use std::net::SocketAddr;
@@ -38,6 +39,10 @@ pub struct Config {
     pub ready_when: TokensNeeded,
     /// Where the ledger is.
     pub store: StoreConfig,
+    /// What remembers outside of the ledger how far it was.
+    pub witness: WitnessSettings,
+    /// Messages of the ledger that are checked again per second, in the background; 0: none.
+    pub check_messages_per_s: u32,
     /// The key that encrypts secrets in the ledger.
     pub seal_key_file: PathBuf,
     /// The tokens; labels differ.
@@ -115,6 +120,17 @@ pub struct LogConfig {
 pub struct TelemetryConfig {
     /// Where `/metrics` is served; `None` for nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Who gets spans; `None` for nobody.
+    pub otlp: Option<OtlpConfig>,
+}
+
+/// A collector of OpenTelemetry that takes OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtlpConfig {
+    /// Its base URL, without `/v1/traces`.
+    pub endpoint: String,
+    /// Of so many requests one is told.
+    pub one_in: u32,
 }
 
 /// What is wrong with a configuration.

@@ -11,6 +11,7 @@ use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
 use crate::terms::{Curve, LogFormat};
+use crate::witness::WitnessSettings;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -51,6 +52,10 @@ struct RawLedger {
     postgres: Option<String>,
     connections_max: Option<u32>,
     lock_timeout_ms: Option<u32>,
+    witness_file: Option<PathBuf>,
+    #[serde(default)]
+    danger_begin_anew: bool,
+    check_messages_per_s: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,6 +132,8 @@ impl RawConfig {
             workers: server.workers,
             start_when: server.start_when,
             ready_when: server.ready_when,
+            witness: self.ledger.witness(folder),
+            check_messages_per_s: self.ledger.check_messages_per_s.unwrap_or(200),
             store: self.ledger.check(folder, &lanes)?,
             seal_key_file: self.secrets.check(folder)?,
             tokens,
@@ -159,6 +166,14 @@ impl RawLedger {
             return Err(value("ledger.lock_timeout_ms", problem));
         }
         Ok(lock_timeout_ms)
+    }
+
+    fn witness(&self, folder: &Path) -> WitnessSettings {
+        let file = self.witness_file.as_deref();
+        WitnessSettings {
+            file: folder.join(file.unwrap_or(Path::new("node.witness"))),
+            begins_anew: self.danger_begin_anew,
+        }
     }
 
     fn check(self, folder: &Path, lanes: &LaneSettings) -> Result<StoreConfig, ConfigError> {

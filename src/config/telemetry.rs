@@ -1,7 +1,7 @@
 //! What is told to those who watch the node.
 
 use super::raw::value;
-use super::{ConfigError, TelemetryConfig};
+use super::{ConfigError, OtlpConfig, TelemetryConfig};
 use serde::Deserialize;
 use std::net::SocketAddr;
 
@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTelemetry {
     metrics_listen: Option<String>,
+    otlp_endpoint: Option<String>,
+    otlp_one_in: Option<u32>,
 }
 
 impl RawTelemetry {
@@ -25,6 +27,28 @@ impl RawTelemetry {
                 "must differ from server.listen: tills come in there",
             ));
         }
-        Ok(TelemetryConfig { metrics_listen })
+        let otlp = match (self.otlp_endpoint, self.otlp_one_in.unwrap_or(1)) {
+            (_, 0) => return Err(value("telemetry.otlp_one_in", "must be at least 1")),
+            (None, _) => None,
+            (Some(endpoint), one_in) => Some(OtlpConfig {
+                endpoint: check_endpoint(&endpoint)?,
+                one_in,
+            }),
+        };
+        Ok(TelemetryConfig {
+            metrics_listen,
+            otlp,
+        })
     }
+}
+
+fn check_endpoint(text: &str) -> Result<String, ConfigError> {
+    let endpoint = text.trim_end_matches('/');
+    let is_url = |rest: &str| !rest.is_empty() && !rest.contains(char::is_whitespace);
+    if !endpoint.strip_prefix("http://").is_some_and(is_url) {
+        let problem =
+            "must be the base URL of a collector, without TLS, such as http://127.0.0.1:4318";
+        return Err(value("telemetry.otlp_endpoint", problem));
+    }
+    Ok(endpoint.to_owned())
 }

@@ -132,6 +132,14 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
             "[telemetry]\nmetrics_listen = \"127.0.0.1:8080\"",
             "telemetry.metrics_listen must differ from server.listen",
         ),
+        (
+            "[telemetry]\notlp_endpoint = \"https://collector:4318\"",
+            "telemetry.otlp_endpoint must be the base URL",
+        ),
+        (
+            "[telemetry]\notlp_one_in = 0",
+            "telemetry.otlp_one_in must be",
+        ),
         ("[server]\nport = 1", "unknown field `port`"),
     ] {
         let said = complaint(&format!("{MINIMAL}\n{wrong}"));
@@ -198,6 +206,7 @@ const NOT_DEFAULTS: &[&str] = &[
     "switch_after_s",
     "description_prefix",
     "metrics_listen",
+    "otlp_endpoint",
 ];
 
 /// The example with the keys in its comments made real, but for these.

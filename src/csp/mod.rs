@@ -136,6 +136,15 @@ pub enum CspError {
 #[error("{0}")]
 pub struct ModuleError(pub String);
 
+/// What a token remembers of a ledger, against a ledger that was put back to an older state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Identifier of the ledger.
+    pub ledger: String,
+    /// Numbers that the keys of this token had spent on messages of that ledger, at least.
+    pub spent: u64,
+}
+
 /// One token that holds keys and signs.
 ///
 /// Contract, proven for every adapter by `tests/it/contract/csp.rs`:
@@ -148,7 +157,10 @@ pub struct ModuleError(pub String);
 /// - after an `Err` of `sign` a signature may or may not have been made, but none left the CSP;
 /// - a key pair is generated in the token: sensitive, never extractable, and read back before `Ok`;
 /// - a wrapped key was extractable once, to be wrapped; it is kept before `Ok`, and its handle is one that was
-///   just resolved each time it is unwrapped.
+///   just resolved each time it is unwrapped;
+/// - what `write_anchor` has written is found by `anchors`, also after the token was opened anew; where
+///   several are found for one ledger the highest counts, and a lower one never takes its place. It
+///   survives a power cut only where the module syncs what it writes.
 ///
 /// A CSP that counts signatures by itself can stand behind this port: its counter is one more thing it
 /// checks before `sign` answers (see `src/decisions/0001-counters.md`).
@@ -182,5 +194,24 @@ pub trait Csp: Send + Sync {
             sessions_in_use: 0,
             sessions_max: 0,
         }
+    }
+
+    /// Everything that the token remembers, of all ledgers. May read every object of the token.
+    /// `NotSupported` by a token without data objects.
+    fn anchors(&self) -> Result<Vec<Anchor>, CspError> {
+        Err(no_anchors(self.token()))
+    }
+
+    /// Makes the token remember it, beside what it remembers of other ledgers.
+    fn write_anchor(&self, _anchor: &Anchor) -> Result<(), CspError> {
+        Err(no_anchors(self.token()))
+    }
+}
+
+fn no_anchors(token: &str) -> CspError {
+    CspError::NotSupported {
+        token: token.to_owned(),
+        action: "keep data objects",
+        source: None,
     }
 }

@@ -11,6 +11,7 @@ use crate::ledger::{LedgerError, SealingKey, Store, TssRow};
 use crate::signing::{Submit, TokensNeeded};
 use crate::sma::{self, Caller, Command, Outcome};
 use crate::terms::{Clock, Entropy, LogFormat, TssId};
+use crate::witness::{CheckStatus, Status};
 use actix_web::rt::task::spawn_blocking;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, oneshot};
@@ -39,6 +40,8 @@ pub struct DoorSettings {
     pub transport: Transport,
     /// How calls are traced.
     pub calls: CallTrace,
+    /// Whether somebody collects the spans of calls.
+    pub spans: bool,
     /// Whether organisations and API keys can be managed through HTTP.
     pub management: bool,
     /// Active tokens that have to sign for the node to be ready.
@@ -97,6 +100,10 @@ pub struct Door {
     pub device_taken: Arc<dyn Fn() + Send + Sync>,
     /// What it counts.
     pub meter: DoorMeter,
+    /// What the witnesses say of the ledger.
+    pub witnesses: Arc<Mutex<Status>>,
+    /// What the check of the ledger in the background has found.
+    pub ledger_check: Arc<Mutex<CheckStatus>>,
     /// Settings.
     pub settings: DoorSettings,
 }

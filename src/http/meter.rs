@@ -117,7 +117,7 @@ fn class_of(status: StatusCode) -> &'static str {
     }
 }
 
-fn method_of(method: &Method) -> &'static str {
+pub(super) fn method_of(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "PUT", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS"];
     let known = KNOWN.into_iter().find(|known| method.as_str() == *known);
     known.unwrap_or("OTHER")

@@ -4,7 +4,7 @@ use super::body::{body_limits, length_told, pass_over};
 use super::connection::{Connection, Patience};
 use super::door::{CallTrace, Desk, Door};
 use super::endpoint::{self, Layer};
-use super::meter::{Asked, Counted};
+use super::meter::{self, Asked, Counted};
 use super::problem::Problem;
 use crate::ledger::LedgerError;
 use crate::terms::{Stopwatch, chain};
@@ -26,6 +26,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tracing::Instrument as _;
+use tracing::Span;
+use tracing::field::Empty;
 
 /// Most HTTP workers.
 const WORKERS_MAX: usize = 512;
@@ -42,6 +44,8 @@ const PREFLIGHT_MAX_AGE_S: usize = 3600;
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const RESPONSE_TIME: HeaderName = HeaderName::from_static("response-time");
 const REQUEST_ID_LEN_MAX: usize = 128;
+/// As OpenTelemetry names it; only in spans for a collector.
+const STATUS_CODE: &str = "http.response.status_code";
 
 /// Why the server cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -198,14 +202,13 @@ async fn label(
     let id = request_id(&desk, &request);
     let mut watch = Stopwatch::start(desk.door.clock.as_ref());
     let in_flight = Counted::one(&desk.door.meter.in_flight);
-    // Of the highest level, so that every trace of the request has it, whatever is filtered.
-    let text = id.as_ref().and_then(|id| id.to_str().ok());
-    let span = tracing::error_span!("request", request_id = text);
+    let span = span_of(&request, id.as_ref(), desk.door.settings.spans);
     let mut answer = next.call(request).instrument(span.clone()).await?;
     drop(in_flight);
     let took_s = watch.lap_s();
     let asked = desk.door.meter.answered(&answer, took_s);
     span.in_scope(|| trace(desk.door.settings.calls, &asked, answer.status(), took_s));
+    span.record(STATUS_CODE, i64::from(answer.status().as_u16()));
     let headers = answer.headers_mut();
     if let Some(id) = id {
         headers.insert(REQUEST_ID, id);
@@ -214,6 +217,27 @@ async fn label(
         headers.insert(RESPONSE_TIME, value);
     }
     Ok(answer)
+}
+
+/// Of the highest level, so that every trace of the request has its id, whatever is filtered. What only a
+/// collector wants to know would make the lines longer for everybody else.
+fn span_of(request: &ServiceRequest, id: Option<&HeaderValue>, for_collector: bool) -> Span {
+    let id = id.and_then(|id| id.to_str().ok());
+    if !for_collector {
+        return tracing::error_span!("request", request_id = id);
+    }
+    let method = meter::method_of(request.method());
+    let name = match request.match_pattern() {
+        Some(route) => format!("{method} {route}"),
+        None => method.to_owned(),
+    };
+    tracing::error_span!(
+        "request",
+        request_id = id,
+        otel.name = name,
+        otel.kind = "server",
+        http.response.status_code = Empty
+    )
 }
 
 /// By the route, because what is in a path belongs to the client.

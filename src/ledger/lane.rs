@@ -1,6 +1,6 @@
 //! The port that signing lanes use: lock, load, commit.
 
-use super::LedgerError;
+use super::{Clearance, LedgerError};
 use crate::csp::KeyPair;
 use crate::sma::{Needs, Slice};
 use crate::terms::{
@@ -46,6 +46,15 @@ pub trait LaneLedger: Send {
 
     /// The devices that are withheld in this process: one set for all its lanes.
     fn withheld(&self) -> WithheldDevices;
+
+    /// Whether what this process signs with was compared with its witnesses: one for all its lanes.
+    fn clearance(&self) -> Clearance {
+        Clearance::default()
+    }
+
+    /// Tells the witnesses of this process that the batch is kept and will be told. Called once for each
+    /// batch, before its answers; does not wait for anything.
+    fn released(&mut self, _batch: &Batch) {}
 }
 
 /// Devices that look free to the ledger, and that no lane of this process may give to a TSS: their keys
@@ -83,6 +92,20 @@ pub trait Held {
     /// Those of the named TSSs that are not locked, because somebody else holds them for too long.
     fn late(&self) -> &BTreeSet<TssId>;
 
+    /// For whoever can do nothing with a part.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] when one of them is late.
+    fn require_all(&self) -> Result<(), LedgerError> {
+        if self.late().is_empty() {
+            return Ok(());
+        }
+        Err(LedgerError::Unavailable {
+            action: "lock a TSS",
+            source: "another node holds it".into(),
+        })
+    }
+
     /// Writes the batch in one durable commit and releases the locks.
     fn commit(self: Box<Self>, batch: &Batch) -> Result<(), CommitError>;
 }
@@ -96,6 +119,8 @@ pub struct LoadedTss {
     pub key: Option<KeyPair>,
     /// Label of the token that holds this key.
     pub token: Option<String>,
+    /// A witness knows more of it than the ledger: it signs nothing until a person decides.
+    pub is_held: bool,
     /// Which of that token and its standby signs, where it has one.
     pub active: Option<ActiveToken>,
 }

@@ -4,9 +4,10 @@ use super::connection::{ConnectError, EitherConnection, Manager, unavailable};
 use super::lane::{Batch, CommitError, Held, LaneLedger, LoadedTss, WithheldDevices};
 use super::loading::{DeviceChoice, load};
 use super::sqlite::{LaneTurn, Turns};
+use super::survey::server;
 use super::tables::{device, log_message};
 use super::values::signed;
-use super::{LedgerError, committing, postgres, sqlite};
+use super::{Clearance, LedgerError, Released, committing, postgres, sqlite};
 use crate::sma::Needs;
 use crate::terms::{ClientId, SerialNumber, SignatureCounter, TssId};
 use diesel::connection::SimpleConnection as _;
@@ -22,7 +23,7 @@ const LOCK: &str = "lock a TSS";
 const LOCK_WAIT_MS: u32 = 250;
 
 /// The same after a wait in vain: whoever holds the lock may be frozen, and the other TSSs of the lane wait, too.
-const LOCK_WAIT_AGAIN_MS: u32 = 50;
+const LOCK_WAIT_AGAIN_MS: u32 = 100;
 
 /// One lane's connection. Whatever fails on it, the next use opens another one: after a failed commit
 /// nobody knows what the old one still thinks.
@@ -31,26 +32,49 @@ pub(super) struct LaneConnection {
     /// Only on SQLite.
     turns: Option<Arc<Turns>>,
     choice: DeviceChoice,
+    witnesses: LaneWitnesses,
+    /// What stands behind the connection, in the sense of [`Clearance`].
+    server: String,
     connection: Option<EitherConnection>,
     /// Those that the last lock has not got.
     late: BTreeSet<TssId>,
 }
 
+/// What a lane asks before it signs, and tells afterwards.
+pub(super) struct LaneWitnesses {
+    pub clearance: Clearance,
+    pub released: Released,
+}
+
 impl LaneConnection {
     /// `choice`: which free devices to take.
+    ///
+    /// # Errors
+    /// When the database does not answer.
     pub fn new(
         manager: Manager,
         turns: Option<Arc<Turns>>,
         choice: DeviceChoice,
-        connection: EitherConnection,
-    ) -> Self {
-        Self {
+        witnesses: LaneWitnesses,
+        mut connection: EitherConnection,
+    ) -> Result<Self, LedgerError> {
+        Ok(Self {
             manager,
             turns,
             choice,
+            witnesses,
+            server: server(&mut connection)?,
             connection: Some(connection),
             late: BTreeSet::new(),
+        })
+    }
+
+    /// What nobody has compared is not signed with: it may know less than was told.
+    fn require_clearance(&self) -> Result<(), LedgerError> {
+        if self.witnesses.clearance.is_server_cleared(&self.server) {
+            return Ok(());
         }
+        Err(unavailable(LOCK)(NotCompared))
     }
 
     /// Does the first thing on the connection, which is taken out. One that broke while nobody used it
@@ -66,6 +90,7 @@ impl LaneConnection {
             return Ok((kept, done));
         }
         let mut fresh = self.manager.open().map_err(connect_error)?;
+        self.server = server(&mut fresh)?;
         let done = first(&mut fresh).map_err(unavailable(action))?;
         Ok((fresh, done))
     }
@@ -79,6 +104,11 @@ pub(super) fn connect_error(error: ConnectError) -> LedgerError {
         }
     }
 }
+
+/// Another server, or the same one after a restart.
+#[derive(Debug, thiserror::Error)]
+#[error("what stands there was not compared with its witnesses yet")]
+struct NotCompared;
 
 /// The lane that has its turn does not end.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +126,9 @@ impl LaneLedger for LaneConnection {
             ),
             None => None,
         };
+        if let Some(turn) = &turn {
+            turn.check_file()?;
+        }
         let has_waited = needs.keys().any(|id| self.late.contains(id));
         let wait_ms = if has_waited {
             LOCK_WAIT_AGAIN_MS
@@ -105,6 +138,12 @@ impl LaneLedger for LaneConnection {
         // Taken out, so that it is gone if anything fails before the end.
         let (mut connection, ()) =
             self.begin_with(LOCK, |connection| begin(connection, wait_ms))?;
+        if let Err(error) = self.require_clearance() {
+            if rolled_back_politely(&mut connection) {
+                self.connection = Some(connection);
+            }
+            return Err(error);
+        }
         self.late = match &mut connection {
             EitherConnection::Sqlite(_) => BTreeSet::new(),
             EitherConnection::Postgres(connection) => {
@@ -169,6 +208,14 @@ impl LaneLedger for LaneConnection {
 
     fn withheld(&self) -> WithheldDevices {
         self.choice.withheld.clone()
+    }
+
+    fn clearance(&self) -> Clearance {
+        self.witnesses.clearance.clone()
+    }
+
+    fn released(&mut self, batch: &Batch) {
+        self.witnesses.released.note(batch);
     }
 }
 
@@ -288,6 +335,9 @@ impl Held for HeldRows<'_> {
             return Err(rolled_back("the batch changes a TSS that is not locked"));
         }
         let _writer = self.turn.as_ref().map(LaneTurn::take_writer);
+        if let Some(turn) = &self.turn {
+            turn.check_file().map_err(rolled_back)?;
+        }
         if let EitherConnection::Sqlite(connection) = &mut connection {
             connection
                 .batch_execute(sqlite::BEGIN)
@@ -335,16 +385,20 @@ fn commit_error(error: QueryError) -> CommitError {
     }
 }
 
+/// Ends what [`begin`] began; whether the connection can be used on.
+fn rolled_back_politely(connection: &mut EitherConnection) -> bool {
+    match connection {
+        EitherConnection::Sqlite(_) => true,
+        EitherConnection::Postgres(connection) => connection.batch_execute("ROLLBACK").is_ok(),
+    }
+}
+
 impl Drop for HeldRows<'_> {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        let ended = match &mut connection {
-            EitherConnection::Sqlite(_) => Ok(()),
-            EitherConnection::Postgres(connection) => connection.batch_execute("ROLLBACK"),
-        };
-        if ended.is_ok() {
+        if rolled_back_politely(&mut connection) {
             self.lane.connection = Some(connection);
         }
     }

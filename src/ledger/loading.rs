@@ -55,26 +55,29 @@ fn tss_with_keys(connection: &mut EitherConnection, needs: &AllNeeds) -> Result<
             slice,
             key: None,
             token: None,
+            is_held: false,
             active: None,
         };
         (*id, loaded)
     };
     let mut loaded: AllLoaded = needs.keys().map(empty).collect();
     let ids: Vec<_> = needs.keys().map(ToString::to_string).collect();
-    let rows: Vec<(TssRecord, DeviceRecord, Option<PairRecord>)> = tss::table
+    let rows: Vec<(TssRecord, DeviceRecord, Option<String>, Option<PairRecord>)> = tss::table
         .inner_join(device::table.on(device::serial_number.eq(tss::device_serial)))
         .left_join(token_pair::table.on(token_pair::label.eq(device::token)))
         .filter(tss::id.eq_any(ids))
         .select((
             TssRecord::as_select(),
             DeviceRecord::as_select(),
+            tss::hold_reason,
             Option::<PairRecord>::as_select(),
         ))
         .load(connection)
         .map_err(unavailable(ACTION))?;
-    for (record, device, pair) in rows {
+    for (record, device, hold_reason, pair) in rows {
         let tss = record.to_tss(&device)?;
         if let Some(place) = loaded.get_mut(&tss.id) {
+            place.is_held = hold_reason.is_some();
             place.key = Some(device.to_key()?);
             place.token = Some(device.token);
             place.active = pair.map(PairRecord::into_active).transpose()?;

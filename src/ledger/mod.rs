@@ -7,23 +7,29 @@
 //! Two sides: [`lane`] is what signing uses (lock, load, commit), [`Store`] is everything else.
 
 mod accounts;
+mod clearance;
 mod committing;
 mod connection;
 mod devices;
 mod exports;
+mod holds;
 pub mod lane;
 mod lane_connection;
 mod loading;
 mod logins;
 mod management;
+mod nodes;
 mod postgres;
 mod reading;
 mod records;
+mod released;
 mod requests;
+mod rereading;
 mod rows;
 mod sealing;
 mod sqlite;
 mod store;
+mod survey;
 mod tables;
 mod throw_away;
 mod token_labels;
@@ -33,6 +39,7 @@ mod vitals;
 mod wrapped_keys;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
+pub use clearance::Clearance;
 pub use lane::{
     ActiveToken, Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage,
     TssBatch, WithheldDevices,
@@ -41,7 +48,9 @@ pub use loading::TokenLabels;
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
+pub use released::{Fresh, Mark, Released, ReleasedMessage};
 pub use requests::{DeviceRow, DeviceState};
+pub use rereading::StoredMessage;
 pub use rows::{
     ApiKey, ApiKeyStatus, ClientFilter, ClientRow, CounterBounds, ExportFilter, ExportRow,
     ExportState, ListOrder, MessageKind, MessageRow, OrganizationRow, Page, QueuedExport,
@@ -49,6 +58,7 @@ pub use rows::{
 };
 pub use sealing::SealingKey;
 pub use store::{Store, StoreConfig};
+pub use survey::{Hold, HoldScope, Standing, Survey};
 pub use throw_away::ThrowAway;
 pub use token_pairs::Switched;
 pub use vitals::{ConnectionUse, FirstExpiry, FreeDevices, LedgerVitals, TssCount};

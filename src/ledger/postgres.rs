@@ -36,11 +36,20 @@ struct Settings {
     synchronous_commit: String,
 }
 
-pub(super) fn connect(
-    url: &str,
-    lock_timeout_ms: u32,
-    standstill_ms: u32,
-) -> Result<PgConnection, ConnectError> {
+/// How long a session waits, and how long others wait for it.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// Longest wait for a lock, in milliseconds.
+    pub lock_timeout_ms: u32,
+    /// How long its transactions may stand still, in milliseconds.
+    pub standstill_ms: u32,
+}
+
+pub(super) fn connect(url: &str, patience: Patience) -> Result<PgConnection, ConnectError> {
+    let Patience {
+        lock_timeout_ms,
+        standstill_ms,
+    } = patience;
     let mut connection = PgConnection::establish(&with_defaults(url))?;
     let found: Settings = diesel::sql_query(
         "SELECT current_setting('fsync') AS fsync, \
@@ -247,4 +256,80 @@ pub(super) fn reserve_devices(
         .for_update()
         .skip_locked()
         .load(connection)
+}
+
+#[derive(QueryableByName)]
+struct Named {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// Cluster, timeline, database, tables, and when the server was started: whatever may have put an older
+/// state into place changes one of them. The timeline is read from the name of the file that is written
+/// now, because the control file learns of a promotion only with the next checkpoint.
+const SERVER: &str = "SELECT concat_ws('/', system_identifier, \
+    left(pg_walfile_name(pg_current_wal_lsn()), 8), \
+    (SELECT oid FROM pg_database WHERE datname = current_database()), \
+    to_regclass('tss')::oid, extract(epoch FROM pg_postmaster_start_time())) AS name \
+    FROM pg_control_system()";
+
+pub(super) fn server(connection: &mut PgConnection) -> QueryResult<String> {
+    let found: Named = diesel::sql_query(SERVER).get_result(connection)?;
+    Ok(found.name)
+}
+
+/// Whole seconds of the server's clock, which all nodes share.
+const NOW: &str = "floor(extract(epoch FROM clock_timestamp()))::bigint";
+
+pub(super) fn take_lease(
+    connection: &mut PgConnection,
+    name: &str,
+    holder: &str,
+    seconds: u32,
+) -> QueryResult<bool> {
+    let taken = diesel::sql_query(format!(
+        "INSERT INTO lease (name, holder, expires) VALUES ($1, $2, {NOW} + $3) \
+         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires = excluded.expires \
+         WHERE lease.holder = excluded.holder OR lease.expires < {NOW}"
+    ))
+    .bind::<Text, _>(name)
+    .bind::<Text, _>(holder)
+    .bind::<BigInt, _>(i64::from(seconds))
+    .execute(connection)?;
+    Ok(taken > 0)
+}
+
+pub(super) fn announce(connection: &mut PgConnection, node: &str, server: &str) -> QueryResult<()> {
+    diesel::sql_query(format!(
+        "INSERT INTO node (id, compared, time_seen) VALUES ($1, $2, {NOW}) ON CONFLICT (id) \
+         DO UPDATE SET compared = excluded.compared, time_seen = excluded.time_seen"
+    ))
+    .bind::<Text, _>(node)
+    .bind::<Text, _>(server)
+    .execute(connection)
+    .map(drop)
+}
+
+pub(super) fn leave(connection: &mut PgConnection, node: &str) -> QueryResult<()> {
+    diesel::sql_query(
+        "WITH gone AS (DELETE FROM lease WHERE holder = $1) DELETE FROM node WHERE id = $1",
+    )
+    .bind::<Text, _>(node)
+    .execute(connection)
+    .map(drop)
+}
+
+/// Nodes that were there lately and have not compared the ledger of this server.
+pub(super) fn not_compared(
+    connection: &mut PgConnection,
+    server: &str,
+    recent_s: u32,
+) -> QueryResult<Vec<String>> {
+    let found: Vec<Named> = diesel::sql_query(format!(
+        "SELECT id AS name FROM node WHERE compared <> $1 AND time_seen >= {NOW} - $2"
+    ))
+    .bind::<Text, _>(server)
+    .bind::<BigInt, _>(i64::from(recent_s))
+    .load(connection)?;
+    Ok(found.into_iter().map(|found| found.name).collect())
 }

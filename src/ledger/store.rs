@@ -4,18 +4,18 @@ use super::connection::{
     EitherConnection, Manager, Pooled, Writing, is_unique_violation, unavailable,
 };
 use super::lane::{LaneLedger, WithheldDevices};
-use super::lane_connection::{LaneConnection, connect_error};
+use super::lane_connection::{LaneConnection, LaneWitnesses, connect_error};
 use super::loading::{DeviceChoice, TokenLabels};
 use super::sqlite::{ProcessLock, Turns};
 use super::tables::ledger_meta;
-use super::{LedgerError, postgres, sqlite};
+use super::{Clearance, LedgerError, Released, postgres, sqlite};
 use crate::terms::Entropy;
 use diesel::prelude::*;
 use diesel::r2d2::Pool;
 use diesel_migrations::MigrationHarness as _;
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard};
 
 /// Where the ledger is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,6 +61,8 @@ struct Inner {
     /// Only on SQLite.
     turns: Option<Arc<Turns>>,
     withheld: WithheldDevices,
+    clearance: Clearance,
+    released: Released,
     _lock: Option<ProcessLock>,
 }
 
@@ -70,7 +72,7 @@ impl fmt::Debug for Store {
     }
 }
 
-const LEDGER_ID: &str = "ledger_id";
+pub(super) const LEDGER_ID: &str = "ledger_id";
 
 impl Store {
     /// Opens, takes the process lock (SQLite), checks durability settings, migrates.
@@ -88,47 +90,59 @@ impl Store {
         let mut connection = manager.open().map_err(connect_error)?;
         migrate(&mut connection)?;
         let ledger_id = ledger_id(&mut connection, entropy)?;
+        Self::with(manager, ledger_id, lock)
+    }
+
+    /// Opens the ledger beside a server that may be running, without the process lock and without bringing
+    /// its tables up to date: only to look, and to write what needs no lane.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unsafe`] when there is no ledger, or one of another version.
+    pub fn open_beside(config: &StoreConfig) -> Result<Self, LedgerError> {
+        if let StoreConfig::Sqlite { path } = config
+            && !path.is_file()
+        {
+            let path = path.display();
+            return Err(LedgerError::Unsafe(format!("there is no ledger {path}")));
+        }
+        let manager = Manager(config.clone());
+        let mut connection = manager.open().map_err(connect_error)?;
+        let is_pending = match &mut connection {
+            EitherConnection::Sqlite(connection) => {
+                connection.has_pending_migration(sqlite::MIGRATIONS)
+            }
+            EitherConnection::Postgres(connection) => {
+                connection.has_pending_migration(postgres::MIGRATIONS)
+            }
+        };
+        if !matches!(is_pending, Ok(false)) {
+            let message = "the ledger is of an older version; start a server of this version once";
+            return Err(LedgerError::Unsafe(message.to_owned()));
+        }
+        let ledger_id = stored_id(&mut connection)?;
+        let ledger_id = ledger_id.ok_or_else(|| super::values::damaged("ledger_meta.value"))?;
+        Self::with(manager, ledger_id, None)
+    }
+
+    fn with(
+        manager: Manager,
+        ledger_id: String,
+        lock: Option<ProcessLock>,
+    ) -> Result<Self, LedgerError> {
         let pool = manager.clone().pool()?;
+        let turns = match &manager.0 {
+            StoreConfig::Sqlite { path } => Some(Arc::new(Turns::new(path)?)),
+            StoreConfig::Postgres { .. } => None,
+        };
         let inner = Inner {
             manager,
             pool,
             ledger_id,
-            turns: lock.as_ref().map(|_| Arc::default()),
+            turns,
             withheld: WithheldDevices::default(),
+            clearance: Clearance::default(),
+            released: Released::default(),
             _lock: lock,
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
-    }
-
-    /// Opens the ledger beside a server that may be running, without the process lock and without bringing
-    /// its tables up to date: only to read, and to write what needs no lane.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`] when the database does not answer, or no server has made its tables yet.
-    pub fn open_beside(config: &StoreConfig) -> Result<Self, LedgerError> {
-        if let StoreConfig::Sqlite { path } = config
-            && !path.exists()
-        {
-            let problem = format!("there is no ledger {} yet", path.display());
-            return Err(LedgerError::Unsafe(problem));
-        }
-        let manager = Manager(config.clone());
-        let mut connection = manager.open().map_err(connect_error)?;
-        let ledger_id = ledger_meta::table
-            .find(LEDGER_ID)
-            .select(ledger_meta::value)
-            .first(&mut connection)
-            .map_err(unavailable("read its identifier"))?;
-        let is_sqlite = matches!(config, StoreConfig::Sqlite { .. });
-        let inner = Inner {
-            pool: manager.clone().pool()?,
-            manager,
-            ledger_id,
-            turns: is_sqlite.then(Arc::default),
-            withheld: WithheldDevices::default(),
-            _lock: None,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -168,9 +182,12 @@ impl Store {
             tokens,
             withheld: self.withheld().clone(),
         };
-        Ok(Box::new(LaneConnection::new(
-            manager, turns, choice, connection,
-        )))
+        let witnesses = LaneWitnesses {
+            clearance: self.clearance().clone(),
+            released: self.released().clone(),
+        };
+        let lane = LaneConnection::new(manager, turns, choice, witnesses, connection)?;
+        Ok(Box::new(lane))
     }
 
     /// How many lanes may sign at a time: 1 on SQLite, `None` = as many as wanted.
@@ -186,11 +203,14 @@ impl Store {
         &self.inner.ledger_id
     }
 
-    /// Cheap proof that the database answers.
+    /// Cheap proof that the database answers, and that it is the one that was opened.
     ///
     /// # Errors
     /// When it does not.
     pub fn check_health(&self) -> Result<(), LedgerError> {
+        if let Some(turns) = &self.inner.turns {
+            turns.check_file()?;
+        }
         // Taking a connection out of the pool asks the database something.
         self.connection().map(drop)
     }
@@ -215,6 +235,42 @@ impl Store {
 
     pub(super) fn config(&self) -> &StoreConfig {
         &self.inner.manager.0
+    }
+
+    /// What the lanes of this process may sign with.
+    pub fn clearance(&self) -> &Clearance {
+        &self.inner.clearance
+    }
+
+    /// What the lanes of this process have released.
+    pub fn released(&self) -> &Released {
+        &self.inner.released
+    }
+
+    pub(super) fn manager(&self) -> &Manager {
+        &self.inner.manager
+    }
+
+    /// On SQLite the right to write, for a connection that is not of the pool.
+    pub(super) fn turn_to_write(&self) -> Option<MutexGuard<'_, ()>> {
+        self.inner.turns.as_ref().map(|turns| turns.take_writer())
+    }
+
+    /// Writes the whole ledger as it is at this moment into a new file; signing goes on meanwhile. SQLite
+    /// only: PostgreSQL has its own programs for that.
+    ///
+    /// # Errors
+    /// When the file exists, cannot be written, or the ledger is in PostgreSQL.
+    pub fn back_up(&self, to: &Path) -> Result<(), LedgerError> {
+        let text = to.to_str().ok_or_else(|| {
+            LedgerError::Unsafe("the path of the backup must be valid UTF-8".to_owned())
+        })?;
+        match &mut *self.connection()? {
+            EitherConnection::Sqlite(connection) => sqlite::back_up(connection, to, text),
+            EitherConnection::Postgres(_) => Err(LedgerError::Unsafe(
+                "this ledger is in PostgreSQL: back it up with pg_basebackup or pg_dump".to_owned(),
+            )),
+        }
     }
 
     /// The devices that the lanes of this process withhold.
@@ -275,15 +331,7 @@ fn ledger_id(
         ledger_meta::name.eq(LEDGER_ID),
         ledger_meta::value.eq(&fresh),
     );
-    let stored = |connection: &mut EitherConnection| {
-        ledger_meta::table
-            .find(LEDGER_ID)
-            .select(ledger_meta::value)
-            .first::<String>(connection)
-            .optional()
-            .map_err(unavailable("read its identifier"))
-    };
-    if let Some(id) = stored(connection)? {
+    if let Some(id) = stored_id(connection)? {
         return Ok(id);
     }
     let inserted = diesel::insert_into(ledger_meta::table)
@@ -293,8 +341,17 @@ fn ledger_id(
         Ok(_) => Ok(fresh),
         // Another node was faster.
         Err(error) if is_unique_violation(&error) => {
-            stored(connection)?.ok_or_else(|| super::values::damaged("ledger_meta.value"))
+            stored_id(connection)?.ok_or_else(|| super::values::damaged("ledger_meta.value"))
         }
         Err(error) => Err(unavailable("write its identifier")(error)),
     }
+}
+
+fn stored_id(connection: &mut EitherConnection) -> Result<Option<String>, LedgerError> {
+    ledger_meta::table
+        .find(LEDGER_ID)
+        .select(ledger_meta::value)
+        .first::<String>(connection)
+        .optional()
+        .map_err(unavailable("read its identifier"))
 }

@@ -147,6 +147,28 @@ diesel::table! {
         time_init -> Nullable<BigInt>,
         time_disable -> Nullable<BigInt>,
         time_defective -> Nullable<BigInt>,
+        hold_reason -> Nullable<Text>,
+        hold_counter -> Nullable<BigInt>,
+        hold_transaction -> Nullable<BigInt>,
+        hold_since -> Nullable<BigInt>,
+        hold_scope -> Nullable<Text>,
+        settled_counter -> BigInt,
+    }
+}
+
+diesel::table! {
+    lease (name) {
+        name -> Text,
+        holder -> Text,
+        expires -> BigInt,
+    }
+}
+
+diesel::table! {
+    node (id) {
+        id -> Text,
+        compared -> Text,
+        time_seen -> BigInt,
     }
 }
 

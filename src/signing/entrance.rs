@@ -230,6 +230,7 @@ const fn is_new(command: &Command) -> bool {
         | Command::DisableSecureElement { .. }
         | Command::DisableCentrally
         | Command::DeclareDefective
+        | Command::LeaveSecureState { .. }
         | Command::UnblockPin { .. }
         | Command::AuthenticateUser { .. }
         | Command::LogOut
@@ -257,6 +258,7 @@ fn named_by(job: &Job) -> Option<Named> {
         | Command::DisableSecureElement { .. }
         | Command::DisableCentrally
         | Command::DeclareDefective
+        | Command::LeaveSecureState { .. }
         | Command::UnblockPin { .. }
         | Command::AuthenticateUser { .. }
         | Command::LogOut

@@ -72,6 +72,8 @@ pub(super) struct AnswerOnce {
     reply: Option<Reply>,
     /// What its traces belong to: the request that it answers.
     span: Span,
+    /// From here to the answer.
+    pub(super) way: Span,
 }
 
 impl AnswerOnce {
@@ -80,6 +82,7 @@ impl AnswerOnce {
         Self {
             reply: Some(reply),
             span: Span::current(),
+            way: tracing::debug_span!("command"),
         }
     }
 

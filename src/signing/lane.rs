@@ -1,18 +1,23 @@
 //! One lane: the thread-owned heart of signing.
 
 use super::SigningError;
+use super::doubt::refuse_doubtful;
 use super::job::Job;
 use super::lanes::LaneSettings;
 use super::locked_out::LockedOut;
+use super::measured::Measured;
 use super::meter::LaneMeter;
 use super::pairs::TokenPairs;
 use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::Deadline;
-use crate::ledger::{Batch, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices};
+use super::trouble::Trouble;
+use crate::ledger::{
+    Batch, Clearance, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices,
+};
 use crate::sma::{self, Command, Needs};
-use crate::terms::{Clock, Stopwatch, TssId, chain};
+use crate::terms::{Clock, TssId, chain};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -31,6 +36,7 @@ pub(super) struct Lane {
     pub(super) decided_anew: VecDeque<Job>,
     /// Came before their predecessors.
     pub(super) early: Vec<Job>,
+    pub(super) trouble: Trouble,
     /// For TSSs that another node holds.
     pub(super) locked_out: LockedOut,
     /// Signs nothing more until a person has looked and started the server anew.
@@ -38,6 +44,8 @@ pub(super) struct Lane {
     /// Devices that the ledger gives to no lane of this process: those of unfinished batches, and those
     /// in `bad_devices`.
     pub(super) withheld: WithheldDevices,
+    /// What was compared with the witnesses of this process.
+    clearance: Clearance,
     /// Their keys do not sign, and the ledger has not been told yet.
     pub(super) bad_devices: Vec<BadDevice>,
     /// What it has counted.
@@ -54,6 +62,7 @@ impl Lane {
     ) -> Self {
         Self {
             withheld: ledger.withheld(),
+            clearance: ledger.clearance(),
             ledger,
             tokens,
             clock,
@@ -63,6 +72,7 @@ impl Lane {
             clock_steps_seen: BTreeMap::new(),
             decided_anew: VecDeque::new(),
             early: Vec::new(),
+            trouble: Trouble::default(),
             locked_out: LockedOut::default(),
             stopped: BTreeSet::new(),
             bad_devices: Vec::new(),
@@ -114,14 +124,15 @@ impl Lane {
         if jobs.is_empty() {
             return Vec::new();
         }
-        let meter = Arc::clone(&self.meter);
-        let clock = Arc::clone(&self.clock);
-        let mut watch = Stopwatch::start(clock.as_ref());
-        meter.begins(jobs.len());
+        let (meter, clock) = (Arc::clone(&self.meter), Arc::clone(&self.clock));
+        let mut measured = Measured::batch(&meter, clock.as_ref(), &jobs);
         let mut needs = needs_of(&jobs);
-        let mut held = match self.ledger.lock(&needs) {
+        let mut held = match measured.load(|| self.ledger.lock(&needs)) {
             Ok(held) => held,
-            Err(error) => return without_lock(jobs, &error),
+            Err(error) => {
+                self.trouble.tell(&error);
+                return without_lock(jobs, &error);
+            }
         };
         let late = held.late();
         needs.retain(|tss, _| !late.contains(tss));
@@ -129,7 +140,11 @@ impl Lane {
         let wait_ms = self.settings.lock_wait_ms;
         self.locked_out.wait(late, self.clock.as_ref(), wait_ms);
         let loaded = held.take_loaded();
-        meter.load_s.observe(watch.lap_s());
+        let jobs: Vec<Job> = jobs;
+        let jobs = refuse_doubtful(jobs, &loaded, &self.tokens, &self.clearance);
+        if jobs.is_empty() {
+            return Vec::new();
+        }
         let time = BatchTime {
             now: self.clock.now(),
             step: self.clock.last_step(),
@@ -142,9 +157,7 @@ impl Lane {
         };
         let planned = rounds.decide_all(jobs);
         let deadline = Deadline::after(self.clock.as_ref(), self.settings.hsm_timeout_ms);
-        watch.lap_s();
-        let signed = sign_all(planned, &self.tokens, &deadline);
-        meter.sign_s.observe(watch.lap_s());
+        let signed = measured.sign(|| sign_all(planned, &self.tokens, &deadline));
         let sorted = rounds.drop_failed(signed);
         let loaded = rounds.loaded;
         self.decided_anew.extend(sorted.again);
@@ -172,10 +185,8 @@ impl Lane {
             clock_step: time.step,
         });
         self.unfinished.push(Arc::clone(&unfinished));
-        watch.lap_s();
-        let committed = held.commit(&unfinished.batch);
-        meter.committed(&unfinished.batch, committed.is_ok(), watch.lap_s());
-        match committed {
+        let batch = &unfinished.batch;
+        match measured.commit(batch, || held.commit(batch)) {
             Ok(()) => {
                 self.was_kept(&unfinished);
                 self.put_aside(told.into_iter().flat_map(Told::release).collect());
@@ -183,7 +194,7 @@ impl Lane {
                 self.wake_early(&unfinished.batch);
             }
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "a commit did not succeed; finishing it");
+                tracing::debug!(error = %chain(&error), "a commit did not succeed; finishing it");
                 let fates = self.finish_unfinished();
                 self.put_aside(answer_by_fate(told, &fates));
             }
@@ -216,7 +227,11 @@ fn needs_of(jobs: &[Job]) -> BTreeMap<TssId, Needs> {
 }
 
 /// Answers some jobs with an error and returns the others.
-fn refuse_those(jobs: Vec<Job>, error: &SigningError, refused: impl Fn(&Job) -> bool) -> Vec<Job> {
+pub(super) fn refuse_those(
+    jobs: Vec<Job>,
+    error: &SigningError,
+    refused: impl Fn(&Job) -> bool,
+) -> Vec<Job> {
     let (refused, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(refused);
     refuse_all(refused, error);
     others
@@ -347,7 +362,6 @@ pub(super) fn refuse_all(jobs: Vec<Job>, error: &SigningError) {
 
 /// What a caller is told when the ledger did not let the lane work.
 pub(super) fn unavailable(error: &LedgerError) -> SigningError {
-    tracing::error!(error = %chain(error), "the ledger did not let a lane work");
     match error {
         LedgerError::Unavailable { .. } | LedgerError::Unsafe(_) => SigningError::Unavailable {
             reason: "the ledger is not available",

@@ -2,7 +2,6 @@
 //! but another counter.
 
 use crate::csp::{CspError, TokenVitals};
-use crate::ledger::Batch;
 use crate::terms::SECONDS_BOUNDS;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
@@ -52,24 +51,6 @@ impl Default for LaneMeter {
 }
 
 impl LaneMeter {
-    /// A batch of so many commands.
-    pub(super) fn begins(&self, commands: usize) {
-        let commands = u32::try_from(commands).unwrap_or(u32::MAX);
-        self.batch_commands.observe(commands.into());
-    }
-
-    /// The first commit of a batch took so long, in seconds.
-    pub(super) fn committed(&self, batch: &Batch, is_kept: bool, took_s: f64) {
-        self.commit_s.observe(took_s);
-        if is_kept {
-            let messages: usize = batch.entries.iter().map(|entry| entry.messages.len()).sum();
-            self.messages
-                .inc_by(u64::try_from(messages).unwrap_or_default());
-        } else {
-            self.commits_failed.inc();
-        }
-    }
-
     /// What a lane keeps between two batches: early steps, unfinished batches, stopped TSSs.
     pub(super) fn keeps(&self, waiting_early: usize, unfinished: usize, stopped: usize) {
         self.waiting_early.store(waiting_early, Relaxed);

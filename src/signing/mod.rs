@@ -6,12 +6,14 @@
 
 #[cfg(test)]
 mod crash_tests;
+mod doubt;
 mod early;
 mod entrance;
 mod job;
 mod lane;
 mod lanes;
 mod locked_out;
+mod measured;
 mod meter;
 mod new_tss;
 mod pairs;
@@ -19,10 +21,11 @@ mod plan;
 mod recovery;
 mod signed;
 mod tokens;
+mod trouble;
 
 pub use lanes::{LaneSettings, Lanes};
 pub use meter::{LaneMeter, LaneReading, TokenErrors, TokenMeter, TokenReading};
-pub use pairs::{Member, TokenPair, TokenPairs, preferred};
+pub use pairs::{Member, TokenPair, TokenPairs, preferred, standing};
 pub use tokens::Token;
 
 use crate::csp::TokenState;
@@ -73,6 +76,10 @@ pub trait Submit: Send + Sync {
     /// "unavailable" the command may have been carried out or may yet be: the same call again finds
     /// out, and signs nothing twice.
     fn submit(&self, tss: TssId, caller: Caller, command: Command, reply: Reply);
+
+    /// Whether everything that was signed is known to be kept, so that the ledger takes what comes. Does not
+    /// block.
+    fn keeps_up(&self) -> bool;
 
     /// Per token: how it is, and how to ask it. Does not block; the caller asks, each token on its own.
     fn token_health(&self) -> Vec<TokenStatus>;

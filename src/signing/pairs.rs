@@ -4,6 +4,7 @@ use super::meter::TokenReading;
 use super::tokens::Token;
 use super::{Role, TokenStatus};
 use crate::csp::TokenState;
+use crate::ledger::ActiveToken;
 use crate::terms::Environment;
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -133,6 +134,13 @@ impl TokenPair {
         };
         members.map(status).collect()
     }
+}
+
+/// What changes whenever another token, or the same one opened anew, stands behind a label: the switches so
+/// far in the upper half, the token's generation in the lower one.
+pub fn standing(active: Option<&ActiveToken>, generation: u64) -> u64 {
+    let switches = active.map_or(0, |active| active.epoch);
+    (switches << 32) | (generation & 0xFFFF_FFFF)
 }
 
 /// The token that new TSSs of this environment get their keys in: the first whose active one is there,

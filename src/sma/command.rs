@@ -4,7 +4,7 @@ use super::metadata::MetadataPatch;
 use super::state::CredentialDigest;
 use crate::receipt::Schema;
 use crate::terms::{
-    ClientId, ClientSerial, Environment, LogFormat, OrganizationId, Revision, SessionId,
+    ClientId, ClientSerial, Environment, LogFormat, OrganizationId, Revision, SeTime, SessionId,
     TransactionId, TransactionNumber,
 };
 use std::collections::BTreeSet;
@@ -47,6 +47,12 @@ pub enum Command {
     DisableCentrally,
     /// Ends the TSS because of a fault that only a person could judge. Nothing is signed.
     DeclareDefective,
+    /// Logs `enterSecureState` and `exitSecureState` after a loss that a person has judged; the counters
+    /// were raised before. No interface of a till leads here.
+    LeaveSecureState {
+        /// When the loss was found.
+        since: SeTime,
+    },
     /// `unblockPin` of the admin: sets a new PIN by PUK.
     UnblockPin {
         /// Hash of the PUK given.
@@ -112,6 +118,7 @@ impl Command {
             | Self::DisableSecureElement { .. }
             | Self::DisableCentrally
             | Self::DeclareDefective
+            | Self::LeaveSecureState { .. }
             | Self::UnblockPin { .. }
             | Self::AuthenticateUser { .. }
             | Self::LogOut
@@ -209,6 +216,7 @@ impl Needs {
             | Command::DisableSecureElement { .. }
             | Command::DisableCentrally
             | Command::DeclareDefective
+            | Command::LeaveSecureState { .. }
             | Command::UnblockPin { .. }
             | Command::AuthenticateUser { .. }
             | Command::LogOut => {}

@@ -70,6 +70,7 @@ fn decide_function(slice: &Slice, context: &Context<'_>, command: &Command) -> D
         }
         Command::DisableCentrally => lifecycle::disable_centrally(tss, context),
         Command::DeclareDefective => lifecycle::declare_defective(tss),
+        Command::LeaveSecureState { since } => lifecycle::leave_secure_state(tss, *since),
         Command::UnblockPin { puk, new_pin } => users::unblock_pin(tss, context, *puk, *new_pin),
         Command::AuthenticateUser { pin } => users::authenticate_user(tss, context, *pin),
         Command::LogOut => users::log_out(tss, context),
@@ -122,6 +123,7 @@ fn after_expiry(slice: &Slice, command: &Command, steps: &[Step], now: SeTime) -
         | Command::DisableSecureElement { .. }
         | Command::DisableCentrally
         | Command::DeclareDefective
+        | Command::LeaveSecureState { .. }
         | Command::UnblockPin { .. }
         | Command::AuthenticateUser { .. }
         | Command::LogOut

@@ -239,6 +239,23 @@ pub(super) fn declare_defective(tss: &Tss) -> Decision {
     Ok((vec![Step::unsigned(changes)], Ok(Answer::Tss)))
 }
 
+/// Testifies that the TSS was stopped by a loss, and that a person has let it go on (rules F-3, S-9).
+/// Entering is logged late, so it says when it was.
+pub(super) fn leave_secure_state(tss: &Tss, since: SeTime) -> Decision {
+    match tss.state {
+        TssState::Created | TssState::Uninitialized | TssState::Initialized => {
+            let entered = SystemEvent::EnterSecureState {
+                time_of_event: Some(since),
+            };
+            let own = |event| Step::signed(event, Origin::Sma, None, Vec::new());
+            let steps = vec![own(entered), own(SystemEvent::ExitSecureState)];
+            Ok((steps, Ok(Answer::Tss)))
+        }
+        TssState::Disabled => Err(Rejection::TssDisabled),
+        TssState::Defective => Err(Rejection::TssDefective),
+    }
+}
+
 /// A step that the admin called for at the interface.
 pub(super) fn by_admin(event: SystemEvent, changes: Vec<Change>) -> Step {
     Step::signed(

@@ -30,6 +30,8 @@ pub struct MetricsParts {
     pub store: Store,
     /// What the ledger said last.
     pub sample: Arc<SampleBox>,
+    /// What the witnesses say of the ledger.
+    pub witnesses: Arc<Mutex<Status>>,
     /// Prepared devices to keep ready.
     pub devices_target: u32,
     /// For the age of the sample.
@@ -45,9 +47,6 @@ pub struct Sample {
     pub at_ms: u64,
     /// Whether it answered the last time.
     pub answers: bool,
-    /// Messages that the witness in a token does not know of yet, by label of the token. Without an entry
-    /// where there is no witness.
-    pub anchor_lag: BTreeMap<String, u64>,
 }
 
 /// Where the sampler leaves what it finds.

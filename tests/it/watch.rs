@@ -1,6 +1,8 @@
 //! What the node tells those who watch it: metrics, traces, and the papers about both.
 
+mod deploy;
 mod metrics;
+mod spans;
 mod traces;
 
 use siegel::telemetry::{Kind, METRICS, MetricRow};

@@ -10,7 +10,7 @@ use super::keys::{self, Found, KeyEntry, Purpose};
 use super::pool::Pool;
 use super::slots;
 use super::wrapping::{self, Wrapper};
-use crate::csp::{KeyId, KeyPair, WrappedKey, check};
+use crate::csp::{Anchor, KeyId, KeyPair, WrappedKey, check};
 use crate::terms::{Curve, Entropy};
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -48,6 +48,8 @@ pub(super) struct Attachment {
     keks: BTreeMap<KeyId, ObjectHandle>,
     /// Counts uses of unwrapped keys.
     uses: AtomicU64,
+    /// Anchors as far as they were read or written; see `anchor`.
+    pub(super) anchors: Mutex<Vec<(ObjectHandle, Anchor)>>,
     /// When the token was last searched for a missing key.
     searched_ms: Mutex<Option<u64>>,
     /// Keeps the login: closing the last session would log out. Last field, so dropped last.
@@ -131,6 +133,7 @@ impl Attachment {
             pool: Pool::new(api.clone(), slot, config.sessions_max),
             keys: RwLock::default(),
             canary,
+            anchors: Mutex::default(),
             searched_ms: Mutex::new(None),
             anchor: Mutex::new(anchor),
         };

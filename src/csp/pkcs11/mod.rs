@@ -11,6 +11,7 @@
 //! | `token`, `condition` | [`Pkcs11Token`]: the port, and what an error means |
 //! | `reconnect` | losing a token and coming back to it |
 //! | `attachment`, `pool`, `keys` | login, sessions and handles of one generation |
+//! | `anchor` | the data object that remembers how far a ledger was |
 //! | `wrapping` | keys beyond the token's capacity |
 //! | `errors`, `curves` | tables |
 //! | `slots`, `probe` | for `siegel hsm list` and `siegel hsm check` |
@@ -19,6 +20,7 @@
 //! Absent on purpose: no retry of a PIN, no logout, no search per signature, no key import or export but
 //! that of wrapped keys.
 
+mod anchor;
 mod attachment;
 mod condition;
 mod config;

@@ -7,7 +7,7 @@ use super::errors::{Fault, Known, Trouble, classify};
 use super::gate::lock;
 use super::keys::Purpose;
 use super::module::Module;
-use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError, TokenVitals};
+use crate::csp::{Anchor, Csp, CspError, KeyId, KeyPair, ModuleError, TokenVitals};
 use crate::terms::{Clock, Curve, Entropy};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -248,5 +248,27 @@ impl Csp for Pkcs11Token {
 
     fn vitals(&self) -> TokenVitals {
         self.token.vitals()
+    }
+
+    fn anchors(&self) -> Result<Vec<Anchor>, CspError> {
+        let pass = self.token.enter()?;
+        pass.attachment
+            .anchors(self.token.wait())
+            .map_err(|trouble| {
+                self.token
+                    .judge(&pass.attachment, trouble, "read its anchors")
+            })
+    }
+
+    fn write_anchor(&self, anchor: &Anchor) -> Result<(), CspError> {
+        let _one = lock(&self.token.generating);
+        let pass = self.token.enter()?;
+        let attachment = &pass.attachment;
+        attachment
+            .api
+            .open_rw_session(attachment.slot)
+            .map_err(Trouble::Module)
+            .and_then(|session| attachment.write_anchor(&session, anchor))
+            .map_err(|trouble| self.token.judge(attachment, trouble, "write an anchor"))
     }
 }

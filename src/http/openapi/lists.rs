@@ -110,10 +110,27 @@ pub struct Live {
 pub struct Ready {
     /// `ready` or `not ready`.
     pub status: String,
-    /// `answers` or `does not answer`.
+    /// `answers`, `does not answer`, or `does not commit` what was signed.
     pub ledger: String,
     /// By name of the section of the configuration.
     pub tokens: BTreeMap<String, TokenHealth>,
+    /// `know no more than the ledger`, `know more than the ledger` or `not compared`.
+    pub witnesses: String,
+    /// TSSs that sign nothing until a person decides, because the ledger was put back.
+    pub stopped_tss: u64,
+    /// What the check of the ledger in the background has found.
+    pub ledger_check: LedgerCheck,
+}
+
+/// What the check of the ledger in the background has found.
+#[derive(ToSchema)]
+pub struct LedgerCheck {
+    /// Rounds through the whole ledger since the start.
+    pub rounds: u64,
+    /// Messages in the latest round.
+    pub messages: u64,
+    /// How many things were wrong in the latest round.
+    pub findings: u64,
 }
 
 /// One token.

@@ -38,6 +38,8 @@ fn node() -> Vec<Described> {
         "status": "ready", "ledger": "answers", "tokens": {"main": {
             "signs": true, "state": "ready", "role": "active", "label": "siegel-test", "generation": 1,
         }},
+        "witnesses": "know no more than the ledger", "stopped_tss": 0,
+        "ledger_check": {"rounds": 1, "messages": 4711, "findings": 0},
     });
     vec![
         Described::open(
@@ -54,7 +56,8 @@ fn node() -> Vec<Described> {
             (NODE, "ready"),
             "Whether the node can sign",
         )
-        .about("The ledger answers and at least one active token signs (a setting: all of them). A look is believed for a second; a token that hangs is not waited for.")
+        .about("The ledger answers, was compared with its witnesses, and at least one active token signs (a \
+                setting: all of them). A look is believed for a second; a token that hangs is not waited for.")
         .never_fails()
         .answer::<Ready>("It can.", vec![("call", "", ready)])
         .not_now::<Ready>("It cannot."),

@@ -181,6 +181,7 @@ pub fn facts(command: &Command) -> Vec<Fact> {
         | Command::FinishTransaction(..)
         | Command::DisableSecureElement { .. }
         | Command::DisableCentrally
+        | Command::LeaveSecureState { .. }
         | Command::DeclareDefective
         | Command::UnblockPin { .. }
         | Command::AuthenticateUser { .. }

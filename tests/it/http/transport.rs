@@ -420,7 +420,17 @@ fn health_tells_what_works() {
     let live = api.call_at_root("GET", "/health/live", None, &[]).ok();
     assert_eq!(live, json!({"status": "live"}));
     let ready = api.call_at_root("GET", "/health/ready", None, &[]).ok();
-    assert_eq!(keys(&ready), ["status", "ledger", "tokens"]);
+    let fields = [
+        "status",
+        "ledger",
+        "tokens",
+        "witnesses",
+        "stopped_tss",
+        "ledger_check",
+    ];
+    assert_eq!(keys(&ready), fields);
+    assert_eq!(ready["witnesses"], "know no more than the ledger");
+    assert_eq!(ready["stopped_tss"], 0);
     assert_eq!(ready["status"], "ready");
     assert_eq!(ready["ledger"], "answers");
     let tokens = ready["tokens"].as_object().unwrap();

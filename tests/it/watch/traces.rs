@@ -12,15 +12,16 @@ fn talkative() -> Installation {
     installation
 }
 
-struct Caller {
+/// An API key that calls under ids of its own.
+pub struct Caller {
     base: String,
-    token: String,
+    pub token: String,
     /// Everything secret that was sent or answered.
     secrets: BTreeSet<String>,
 }
 
 impl Caller {
-    fn new(installation: &Installation, base: String) -> Self {
+    pub fn new(installation: &Installation, base: String) -> Self {
         let credentials = read_json(&installation.path("demo/credentials.json"));
         let mut caller = Self {
             base,
@@ -38,7 +39,7 @@ impl Caller {
         caller
     }
 
-    fn call(&self, method: &str, path: &str, id: &str, body: &Value) -> Value {
+    pub fn call(&self, method: &str, path: &str, id: &str, body: &Value) -> Value {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .build();

@@ -1,0 +1,204 @@
+//! `siegel ledger inspect`.
+
+use crate::app::{SystemClock, SystemEntropy};
+use crate::config::Config;
+use crate::csp::Csp;
+use crate::csp::pkcs11::{Pkcs11Token, environment};
+use crate::ledger::{HoldScope, Standing, Store};
+use crate::terms::{Clock, Entropy, TssId};
+use crate::witness::{self, Findings, Testimony, TssFault, TssFinding};
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(super) fn run(
+    config: &Config,
+    files: &[PathBuf],
+    no_tokens: bool,
+    as_json: bool,
+) -> anyhow::Result<bool> {
+    if !no_tokens {
+        // Before any thread is made: it may start this process again.
+        environment::reexec_with(&environment::merge(&config.tokens)?)?;
+    }
+    let store = Store::open_beside(&config.store)?;
+    let mut testimonies = Vec::new();
+    if config.witness.file.is_file() {
+        testimonies.push(of_file(&config.witness.file, store.ledger_id())?);
+    }
+    for file in files {
+        testimonies.push(of_file(file, store.ledger_id())?);
+    }
+    if !no_tokens {
+        testimonies.extend(witness::testimonies(&open(config)?, store.ledger_id())?);
+    }
+    let mut survey = store.survey()?;
+    let standings = survey.all_standings()?;
+    let totals = survey.token_totals()?;
+    let findings = witness::look(&mut survey, &testimonies)?;
+    let seen = Seen {
+        ledger: store.ledger_id(),
+        testimonies: &testimonies,
+        standings: &standings,
+        totals: &totals,
+        findings: &findings,
+    };
+    if as_json {
+        println!("{}", seen.json());
+    } else {
+        seen.print();
+    }
+    Ok(findings.is_empty() && seen.held().next().is_none())
+}
+
+/// What a node file says about this ledger.
+pub(super) fn of_file(path: &Path, ledger: &str) -> anyhow::Result<Testimony> {
+    let named = || format!("the node file {}", path.display());
+    let content = witness::read(path).with_context(|| format!("{} cannot be read", named()))?;
+    let content = content.with_context(|| format!("there is no node file {}", path.display()))?;
+    if content.ledger != ledger {
+        let other = content.ledger;
+        bail!("{} belongs to the ledger {other}, not to {ledger}", named());
+    }
+    Ok(Testimony {
+        name: named(),
+        marks: content.marks,
+        totals: content.totals,
+    })
+}
+
+/// Opens all tokens, and leaves nothing on them.
+fn open(config: &Config) -> anyhow::Result<BTreeMap<String, Arc<dyn Csp>>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let mut tokens = BTreeMap::new();
+    for section in &config.tokens {
+        let (entropy, clock) = (Arc::clone(&entropy), Arc::clone(&clock));
+        let token = Pkcs11Token::open_on_trial(section.clone(), entropy, clock);
+        let token = token.with_context(|| {
+            let name = &section.name;
+            format!("the token {name} cannot be asked; --no-tokens leaves the tokens out")
+        })?;
+        let token: Arc<dyn Csp> = Arc::new(token);
+        tokens.insert(token.token().to_owned(), token);
+    }
+    Ok(tokens)
+}
+
+struct Seen<'a> {
+    ledger: &'a str,
+    testimonies: &'a [Testimony],
+    standings: &'a BTreeMap<TssId, Standing>,
+    totals: &'a BTreeMap<String, u64>,
+    findings: &'a Findings,
+}
+
+const fn word(fault: TssFault) -> &'static str {
+    match fault {
+        TssFault::Lost => "not in the ledger",
+        TssFault::Behind => "messages missing",
+        TssFault::Hole => "message missing in between",
+        TssFault::Forked => "another message in its place",
+    }
+}
+
+fn missing(finding: &TssFinding) -> u64 {
+    let (known, ledger) = (finding.signature_counter, finding.ledger_counter);
+    known.value().saturating_sub(ledger.value())
+}
+
+impl Seen<'_> {
+    fn held(&self) -> impl Iterator<Item = (&TssId, &Standing)> {
+        self.standings
+            .iter()
+            .filter(|(_, standing)| standing.hold.is_some())
+    }
+
+    fn print(&self) {
+        println!("ledger {}: {} TSSs", self.ledger, self.standings.len());
+        for (token, spent) in self.totals {
+            println!("  token {token}: {spent} numbers spent");
+        }
+        for testimony in self.testimonies {
+            println!("{}: {} TSSs", testimony.name, testimony.marks.len());
+            for (token, spent) in &testimony.totals {
+                println!("  token {token}: {spent} numbers spent");
+            }
+        }
+        for (tss, finding) in &self.findings.tss {
+            println!(
+                "TSS {tss}: {}, {} missing: ledger {}, {} {}",
+                word(finding.fault),
+                missing(finding),
+                finding.ledger_counter,
+                finding.witness,
+                finding.signature_counter,
+            );
+        }
+        for (token, finding) in &self.findings.tokens {
+            println!(
+                "token {token}: {} numbers missing of TSSs unknown: ledger {}, {} {}",
+                finding.missing, finding.ledger_total, finding.witness, finding.witness_total
+            );
+        }
+        for (tss, standing) in self.held() {
+            if let Some(hold) = &standing.hold {
+                println!("TSS {tss} is stopped: {}", hold.reason);
+            }
+        }
+        if self.findings.is_empty() && self.held().next().is_none() {
+            println!("nothing is missing");
+        } else {
+            println!(
+                "go on with one of: siegel ledger restore --from FILE, siegel ledger jump, siegel ledger retire"
+            );
+        }
+    }
+
+    fn json(&self) -> Value {
+        let tss = |(tss, finding): (&TssId, &TssFinding)| {
+            json!({
+                "tss": tss.to_string(),
+                "fault": word(finding.fault),
+                "witness": finding.witness,
+                "ledger_counter": finding.ledger_counter.value(),
+                "witness_counter": finding.signature_counter.value(),
+                "missing": missing(finding),
+            })
+        };
+        let tokens = self.findings.tokens.iter().map(|(token, finding)| {
+            json!({
+                "token": token,
+                "witness": finding.witness,
+                "ledger_total": finding.ledger_total,
+                "witness_total": finding.witness_total,
+                "missing": finding.missing,
+            })
+        });
+        let held = self.held().filter_map(|(tss, standing)| {
+            let hold = standing.hold.as_ref()?;
+            Some(json!({
+                "tss": tss.to_string(),
+                "reason": hold.reason,
+                "scope": match hold.scope { HoldScope::Tss => "tss", HoldScope::Token => "token" },
+                "signature_counter_max": hold.signature_counter.value(),
+                "transaction_max": hold.transaction.value(),
+            }))
+        });
+        json!({
+            "ledger": self.ledger,
+            "tss": self.standings.len(),
+            "totals": self.totals,
+            "witnesses": self.testimonies.iter().map(|one| json!({
+                "name": one.name,
+                "tss": one.marks.len(),
+                "totals": one.totals,
+            })).collect::<Vec<_>>(),
+            "missing": self.findings.tss.iter().map(tss).collect::<Vec<_>>(),
+            "missing_of_tokens": tokens.collect::<Vec<_>>(),
+            "stopped": held.collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! Anchors on the tokens: reading them as testimonies, writing them.
+
+use super::compare::Testimony;
+use crate::csp::{Anchor, Csp, CspError};
+use crate::ledger::Store;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How long a node may write the anchors, in seconds, and when it asks again, in milliseconds.
+const LEASE_S: u32 = 10;
+const LEASE_LEFT_MS_MIN: u64 = 5_000;
+
+/// A token, and what is known of its anchor.
+pub(super) struct Anchored {
+    pub csp: Arc<dyn Csp>,
+    /// Generation in which it was compared last.
+    pub compared: Option<u64>,
+    /// Whether it keeps data objects, as far as is known.
+    pub keeps: bool,
+    /// The anchor of our ledger as it was read or written last.
+    pub spent: u64,
+    /// What is known of other ledgers.
+    pub others: Vec<Anchor>,
+    /// Until when nobody else writes its anchor, on the monotonic clock.
+    pub lease_until_ms: u64,
+}
+
+impl Anchored {
+    pub fn new(csp: Arc<dyn Csp>) -> Self {
+        Self {
+            csp,
+            compared: None,
+            keeps: true,
+            spent: 0,
+            others: Vec::new(),
+            lease_until_ms: 0,
+        }
+    }
+
+    /// Reads the anchors of a token that may have changed.
+    pub fn read(&mut self, ledger: &str) -> Result<(), CspError> {
+        if !self.keeps {
+            return Ok(());
+        }
+        match self.csp.anchors() {
+            Ok(anchors) => {
+                let (own, others): (Vec<_>, Vec<_>) = anchors
+                    .into_iter()
+                    .partition(|anchor| anchor.ledger == ledger);
+                let spent = own.iter().map(|anchor| anchor.spent).max();
+                self.spent = spent.unwrap_or_default();
+                self.others = others;
+                Ok(())
+            }
+            Err(CspError::NotSupported { .. }) => {
+                self.give_up();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the token remember more.
+    pub fn write(&mut self, ledger: &str, spent: u64) {
+        if !self.keeps || spent <= self.spent {
+            return;
+        }
+        let anchor = Anchor {
+            ledger: ledger.to_owned(),
+            spent,
+        };
+        match self.csp.write_anchor(&anchor) {
+            Ok(()) => self.spent = spent,
+            Err(CspError::NotSupported { .. }) => self.give_up(),
+            // The next second tries again; a token that is gone is reported by itself.
+            Err(error) => {
+                tracing::debug!(token = self.csp.token(), %error, "an anchor was not written");
+            }
+        }
+    }
+
+    /// How many of so many messages the anchor does not know of. `None` where another node writes it, or
+    /// there is none.
+    pub fn lag(&self, spent: u64, now_ms: u64) -> Option<u64> {
+        let lag = spent.saturating_sub(self.spent);
+        let is_ours = lag == 0 || now_ms < self.lease_until_ms;
+        (self.keeps && is_ours).then_some(lag)
+    }
+
+    fn give_up(&mut self) {
+        self.keeps = false;
+        let token = self.csp.token();
+        tracing::warn!(
+            token,
+            "token {token} keeps no data objects: it is no witness against a ledger that was put back"
+        );
+    }
+}
+
+/// What the tokens say about a ledger: one testimony for each that says anything.
+///
+/// # Errors
+/// [`CspError`] of the first token that does not answer.
+pub fn testimonies(
+    tokens: &BTreeMap<String, Arc<dyn Csp>>,
+    ledger: &str,
+) -> Result<Vec<Testimony>, CspError> {
+    let mut testimonies = Vec::new();
+    for (label, csp) in tokens {
+        let mut anchored = Anchored::new(Arc::clone(csp));
+        anchored.read(ledger)?;
+        testimonies.extend(testimony(label, &anchored));
+    }
+    Ok(testimonies)
+}
+
+pub(super) fn testimony(label: &str, anchored: &Anchored) -> Option<Testimony> {
+    (anchored.spent > 0).then(|| Testimony {
+        name: format!("the anchor on token {label}"),
+        totals: BTreeMap::from([(label.to_owned(), anchored.spent)]),
+        ..Testimony::default()
+    })
+}
+
+/// Only one node writes the anchors of a token, so that they do not take turns in destroying them.
+pub(super) fn has_lease(
+    store: &Store,
+    ledger: &str,
+    node: &str,
+    label: &str,
+    token: &mut Anchored,
+    now_ms: u64,
+) -> bool {
+    if token.lease_until_ms > now_ms.saturating_add(LEASE_LEFT_MS_MIN) {
+        return true;
+    }
+    let had = token.lease_until_ms > now_ms;
+    let taken = store.take_lease(&format!("anchor:{label}"), node, LEASE_S);
+    if !matches!(taken, Ok(true)) {
+        token.lease_until_ms = 0;
+        return false;
+    }
+    token.lease_until_ms = now_ms.saturating_add(u64::from(LEASE_S) * 1000);
+    // Another node may have written it meanwhile.
+    had || token.read(ledger).is_ok()
+}

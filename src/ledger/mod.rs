@@ -37,6 +37,7 @@ mod token_labels;
 mod token_pairs;
 mod values;
 mod vitals;
+mod wrapped_keys;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use clearance::Clearance;
@@ -44,6 +45,7 @@ pub use lane::{
     ActiveToken, Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage,
     TssBatch, WithheldDevices,
 };
+pub use loading::TokenLabels;
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};

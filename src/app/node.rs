@@ -186,6 +186,7 @@ impl Node {
             connections_max: self.door.settings.transport.connections_max,
             store: self.door.store.clone(),
             sample: Arc::clone(&self.sample),
+            witnesses: self.witnesses.status(),
             devices_target: self.devices_target,
             clock: Arc::clone(&self.door.clock),
         })

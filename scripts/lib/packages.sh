@@ -57,6 +57,16 @@ want_build_tools() {
 # To run it.
 want_softhsm() { want softhsm2 has_softhsm; }
 
+# To make clocks wrong, to put a token behind a link, and to keep servers on a leash.
+want_chaos_tools() {
+    want faketime has_faketime
+    want p11-kit has p11-kit
+    want p11-kit-modules has_p11_kit_client
+    want util-linux has setpriv
+}
+
+has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1'; }
+
 # as_root COMMAND [ARGUMENTS...]
 as_root() {
     local front=()
@@ -84,4 +94,16 @@ install_missing() {
     as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" ||
         fail "the packages could not be installed: ${missing[*]}"
     missing=()
+}
+
+# Debian makes a cluster of the system's own as soon as the server is installed; the tests need none.
+install_without_system_cluster() {
+    local setting=/etc/postgresql-common/createcluster.conf made=
+    if ! has_postgres_server >/dev/null && has apt-get >/dev/null && [ ! -e "$setting" ]; then
+        made=yes
+        # shellcheck disable=SC2016 # $1 is for the inner shell.
+        as_root sh -c 'mkdir -p "${1%/*}" && echo "create_main_cluster = false" >"$1"' sh "$setting"
+    fi
+    install_missing
+    [ -z "$made" ] || as_root rm -f "$setting"
 }

@@ -11,7 +11,7 @@ use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
 use crate::http::meter::DoorMeter;
 use crate::http::{BODY_LEN_MAX, Door, DoorSettings, check_token_secret};
-use crate::ledger::{LedgerError, SealingKey, Store};
+use crate::ledger::{LedgerError, SealingKey, Store, StoreConfig};
 use crate::pki::PkiError;
 use crate::signing::{Lanes, Submit, TokenPairs};
 use crate::telemetry::{Metrics, MetricsParts, SampleBox};
@@ -122,6 +122,7 @@ impl Node {
     ) -> Result<Self, NodeError> {
         let sealing = Arc::new(SealingKey::from_file(&config.seal_key_file)?);
         let store = Store::open(&config.store, entropy.as_ref())?;
+        require_standby(config, &store)?;
         require_own_key(&store, &sealing, config)?;
         let tokens = Arc::new(tokens::open(config, &store, &clock, &entropy)?);
         for (label, pair) in tokens.iter() {
@@ -260,6 +261,23 @@ fn door_settings(config: &Config) -> DoorSettings {
         rules: config.rules.clone(),
         ready_when: config.ready_when,
     }
+}
+
+/// What LIVE has told must survive the loss of a machine, unless the operator says that it need not.
+fn require_standby(config: &Config, store: &Store) -> Result<(), LedgerError> {
+    let is_shared = matches!(config.store, StoreConfig::Postgres { .. });
+    if !is_shared || !config.has_live() || store.has_synchronous_standby()? {
+        return Ok(());
+    }
+    if config.live_without_standby {
+        tracing::warn!("LIVE runs without a synchronous standby, as the configuration says");
+        return Ok(());
+    }
+    Err(LedgerError::Unsafe(
+        "LIVE needs a synchronous standby of PostgreSQL (synchronous_standby_names); to do without, set \
+         ledger.danger_live_without_standby = true"
+            .to_owned(),
+    ))
 }
 
 /// Whoever turns a TEST token into a LIVE one by a word in the configuration is told before anything is

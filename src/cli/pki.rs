@@ -166,9 +166,25 @@ fn refusal(error: anyhow::Error) -> anyhow::Result<ExitCode> {
 
 fn section<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a TokenConfig> {
     let mut tokens = config.tokens.iter();
-    tokens
+    let found = tokens
         .find(|token| token.name == name)
-        .with_context(|| format!("the configuration has no [[token]] section named {name:?}"))
+        .with_context(|| format!("the configuration has no [[token]] section named {name:?}"))?;
+    if let Some(main) = &found.standby_of {
+        bail!("{name:?} is a standby, with the keys of {main:?}; name that one");
+    }
+    Ok(found)
+}
+
+/// A key that is made in a token which does not sign now would be missing in the one that does.
+fn refuse_inactive(store: &Store, label: &str, token: &TokenConfig) -> anyhow::Result<()> {
+    match store.active_token(label)? {
+        Some(active) if active.section != token.name => bail!(
+            "{:?} signs now for {:?}; make it the active one again first",
+            active.section,
+            token.name
+        ),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Label of a token, as the ledger knows it. Needs no PIN.
@@ -218,6 +234,7 @@ fn request(store: &Store, token: &TokenConfig, wish: &Wish<'_>) -> anyhow::Resul
             let clock = Arc::new(SystemClock::new());
             let csp = Pkcs11Token::open(token.clone(), Arc::new(SystemEntropy), clock.clone())
                 .with_context(|| format!("the token {} cannot be used", token.name))?;
+            refuse_inactive(store, csp.token(), token)?;
             let foreign = ForeignCa::new(store, csp.token(), token.environment)?;
             for made in 0..count {
                 let waiting = foreign.request(&csp, &SystemEntropy, wish.curve, clock.now());

@@ -4,6 +4,7 @@
 //! file is told in one sentence that says what to change. Relative paths start at the folder of the
 //! configuration file. Anything unsafe begins with `danger_`.
 
+mod ledger;
 mod protection;
 mod raw;
 mod server;
@@ -41,6 +42,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// What remembers outside of the ledger how far it was.
     pub witness: WitnessSettings,
+    /// Whether LIVE may run on PostgreSQL without a synchronous standby.
+    pub live_without_standby: bool,
     /// Messages of the ledger that are checked again per second, in the background; 0: none.
     pub check_messages_per_s: u32,
     /// The key that encrypts secrets in the ledger.

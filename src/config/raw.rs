@@ -1,5 +1,6 @@
 //! The file as it is written.
 
+use super::ledger::RawLedger;
 use super::protection::RawProtection;
 use super::server::RawServer;
 use super::telemetry::RawTelemetry;
@@ -7,11 +8,9 @@ use super::tokens::{check_live, check_tokens};
 use super::{ApiConfig, Config, ConfigError, DeviceSource, ExportConfig, LogConfig, device_curve};
 use crate::csp::pkcs11::RawToken;
 use crate::http::CallTrace;
-use crate::ledger::StoreConfig;
 use crate::signing::LaneSettings;
 use crate::sma;
 use crate::terms::{Curve, LogFormat};
-use crate::witness::WitnessSettings;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -43,19 +42,6 @@ pub(super) struct RawConfig {
     log: RawLog,
     #[serde(default)]
     telemetry: RawTelemetry,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawLedger {
-    sqlite: Option<PathBuf>,
-    postgres: Option<String>,
-    connections_max: Option<u32>,
-    lock_timeout_ms: Option<u32>,
-    witness_file: Option<PathBuf>,
-    #[serde(default)]
-    danger_begin_anew: bool,
-    check_messages_per_s: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,10 +101,6 @@ struct RawLog {
     calls: Option<String>,
 }
 
-/// What a batch may take beyond the wait for its token, in milliseconds, until PostgreSQL takes its node for
-/// frozen.
-const STANDSTILL_MARGIN_MS: u64 = 2000;
-
 impl RawConfig {
     pub(super) fn check(self, folder: &Path) -> Result<Config, ConfigError> {
         let server = self.server.check()?;
@@ -130,7 +112,8 @@ impl RawConfig {
             workers: server.workers,
             start_when: server.start_when,
             ready_when: server.ready_when,
-            witness: self.ledger.witness(folder),
+            witness: self.ledger.witness(folder)?,
+            live_without_standby: self.ledger.danger_live_without_standby,
             check_messages_per_s: self.ledger.check_messages_per_s.unwrap_or(200),
             store: self.ledger.check(folder, &lanes)?,
             seal_key_file: self.secrets.check(folder)?,
@@ -146,51 +129,6 @@ impl RawConfig {
             log: self.log.check()?,
             telemetry: self.telemetry.check(server.listen)?,
         })
-    }
-}
-
-impl RawLedger {
-    fn lock_timeout_ms(&self) -> Result<u32, ConfigError> {
-        let lock_timeout_ms = self.lock_timeout_ms.unwrap_or(5000);
-        // To PostgreSQL, 0 means for ever.
-        if !(1..=20_000).contains(&lock_timeout_ms) {
-            let problem = "must be from 1 to 20000 ms";
-            return Err(value("ledger.lock_timeout_ms", problem));
-        }
-        Ok(lock_timeout_ms)
-    }
-
-    fn witness(&self, folder: &Path) -> WitnessSettings {
-        let file = self.witness_file.as_deref();
-        WitnessSettings {
-            file: folder.join(file.unwrap_or(Path::new("node.witness"))),
-            begins_anew: self.danger_begin_anew,
-        }
-    }
-
-    fn check(self, folder: &Path, lanes: &LaneSettings) -> Result<StoreConfig, ConfigError> {
-        match (self.sqlite, self.postgres) {
-            (Some(path), None) if path.as_os_str().is_empty() => Err(value(
-                "ledger.sqlite",
-                "is empty; give the path of the database file, such as \"siegel.db\"",
-            )),
-            (Some(path), None) => Ok(StoreConfig::Sqlite {
-                path: folder.join(path),
-            }),
-            (None, Some(url)) => {
-                let standstill_ms = lanes.hsm_timeout_ms.saturating_add(STANDSTILL_MARGIN_MS);
-                Ok(StoreConfig::Postgres {
-                    url,
-                    connections_max: self.connections_max.unwrap_or(8),
-                    lock_timeout_ms: u32::try_from(lanes.lock_wait_ms).unwrap_or(u32::MAX),
-                    standstill_ms: u32::try_from(standstill_ms).unwrap_or(u32::MAX),
-                })
-            }
-            (None, None) | (Some(_), Some(_)) => Err(value(
-                "ledger",
-                "needs either sqlite = FILE or postgres = URL",
-            )),
-        }
     }
 }
 

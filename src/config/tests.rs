@@ -151,6 +151,8 @@ fn a_ledger_is_sqlite_or_postgres() {
         "postgres = \"postgres://x\"\nlock_timeout_ms = 0",
     );
     assert!(complaint(&forever).contains("ledger.lock_timeout_ms must be"));
+    let nameless = MINIMAL.replace("siegel.db\"", "siegel.db\"\nwitness_file = \"..\"");
+    assert!(complaint(&nameless).contains("ledger.witness_file must name a file"));
     let none = MINIMAL.replace("sqlite = \"siegel.db\"", "");
     assert!(complaint(&none).contains("either sqlite = FILE or postgres = URL"));
 }

@@ -15,7 +15,8 @@ use tokio::time::{Sleep, sleep};
 
 /// What the kernel keeps of an answer for a client, in bytes. Left to itself it would keep megabytes; a
 /// client that reads slowly but steadily would then seem to take nothing for minutes, because the kernel
-/// wants more only when a good part of that has gone.
+/// wants more only when a good part of that has gone. Its price: one download gets no more than about
+/// this much per round trip.
 const SEND_BUFFER_LEN: usize = 128 * 1024;
 
 /// How long a connection waits for its client.

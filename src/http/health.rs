@@ -3,12 +3,13 @@
 use super::door::{Desk, Door};
 use crate::csp::TokenState;
 use crate::signing::{Role, TokensNeeded};
-use crate::terms::Clock;
+use crate::terms::{Clock, chain};
 use crate::witness::{CheckStatus, Status};
 use actix_web::rt::task::spawn_blocking;
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -28,6 +29,8 @@ pub(super) struct Health(Mutex<Looks>);
 #[derive(Default)]
 struct Looks {
     ledger: Look,
+    /// Whether it was told that the ledger does not answer.
+    ledger_told: Arc<AtomicBool>,
     /// By name of the section.
     tokens: BTreeMap<String, Look>,
 }
@@ -112,6 +115,8 @@ struct Known {
 
 struct Report {
     ledger: bool,
+    /// Nothing signed waits for a commit.
+    commits: bool,
     witnesses: Status,
     check: CheckStatus,
     /// Each with whether it signs.
@@ -127,6 +132,7 @@ impl Report {
             .filter(|(known, _)| known.role == Role::Active);
         let mut sign = active.map(|(_, signs)| *signs);
         self.ledger
+            && self.commits
             && self.witnesses.is_compared
             && match needed {
                 TokensNeeded::None => true,
@@ -167,6 +173,7 @@ impl Health {
         }
         Report {
             ledger,
+            commits: door.lanes.keeps_up(),
             witnesses: copy_of(&door.witnesses),
             check: copy_of(&door.ledger_check),
             tokens: answers,
@@ -176,11 +183,13 @@ impl Health {
     fn begin(&self, door: &Door) -> (Begun, Vec<(Known, Option<Begun>)>) {
         // Nobody waits for anything under this lock.
         let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let store = door.store.clone();
+        let (store, told) = (door.store.clone(), Arc::clone(&looks.ledger_told));
         let ledger = looks.ledger.begin(&door.clock, move || {
             let health = store.check_health();
-            if let Err(error) = &health {
-                tracing::error!(%error, "the ledger does not answer");
+            // Once when it begins, however often somebody asks.
+            let was_told = told.swap(health.is_err(), Ordering::AcqRel);
+            if let (Err(error), false) = (&health, was_told) {
+                tracing::error!(error = %chain(error), "the ledger does not answer");
             }
             health.is_ok()
         });
@@ -218,9 +227,9 @@ pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: the ledger answers, was compared with its witnesses, and as many active tokens sign
-/// as the settings want. The state of each token is in the body, and how many TSSs wait for a person's
-/// decision.
+/// `GET /health/ready`: the ledger answers, was compared with its witnesses, nothing signed waits for a
+/// commit, and as many active tokens sign as the settings want. The state of each token is in the body, and how
+/// many TSSs wait for a person's decision.
 pub(super) async fn ready(desk: web::Data<Desk>) -> HttpResponse {
     let report = desk.health.report(&desk.door).await;
     let ready = report.is_ready(desk.door.settings.ready_when);
@@ -231,7 +240,11 @@ pub(super) async fn ready(desk: web::Data<Desk>) -> HttpResponse {
         .collect();
     let body = json!({
         "status": if ready { "ready" } else { "not ready" },
-        "ledger": if report.ledger { "answers" } else { "does not answer" },
+        "ledger": match (report.ledger, report.commits) {
+            (true, true) => "answers",
+            (true, false) => "does not commit",
+            (false, _) => "does not answer",
+        },
         "tokens": tokens,
         "witnesses": match (report.witnesses.is_compared, report.witnesses.held) {
             (false, _) => "not compared",

@@ -1,5 +1,6 @@
 //! A connection to either database, and the pool of them.
 
+use super::postgres::Patience;
 use super::store::StoreConfig;
 use super::{LedgerError, postgres, sqlite};
 use diesel::connection::SimpleConnection as _;
@@ -50,8 +51,13 @@ impl Manager {
                 lock_timeout_ms,
                 standstill_ms,
                 ..
-            } => postgres::connect(url, *lock_timeout_ms, *standstill_ms)
-                .map(EitherConnection::Postgres),
+            } => {
+                let patience = Patience {
+                    lock_timeout_ms: *lock_timeout_ms,
+                    standstill_ms: *standstill_ms,
+                };
+                postgres::connect(url, patience).map(EitherConnection::Postgres)
+            }
         }
     }
 

@@ -92,6 +92,20 @@ pub trait Held {
     /// Those of the named TSSs that are not locked, because somebody else holds them for too long.
     fn late(&self) -> &BTreeSet<TssId>;
 
+    /// For whoever can do nothing with a part.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] when one of them is late.
+    fn require_all(&self) -> Result<(), LedgerError> {
+        if self.late().is_empty() {
+            return Ok(());
+        }
+        Err(LedgerError::Unavailable {
+            action: "lock a TSS",
+            source: "another node holds it".into(),
+        })
+    }
+
     /// Writes the batch in one durable commit and releases the locks.
     fn commit(self: Box<Self>, batch: &Batch) -> Result<(), CommitError>;
 }

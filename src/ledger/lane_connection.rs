@@ -3,13 +3,14 @@
 use super::connection::{ConnectError, EitherConnection, Manager, unavailable};
 use super::lane::{Batch, CommitError, Held, LaneLedger, LoadedTss, WithheldDevices};
 use super::loading::{DeviceChoice, load};
+use super::locking::{begin, lock_rows, rolled_back_politely};
 use super::sqlite::{LaneTurn, Turns};
 use super::survey::server;
 use super::tables::{device, log_message};
 use super::values::signed;
 use super::{Clearance, LedgerError, Released, committing, postgres, sqlite};
 use crate::sma::Needs;
-use crate::terms::{ClientId, SerialNumber, SignatureCounter, TssId};
+use crate::terms::{SerialNumber, SignatureCounter, TssId};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
@@ -23,7 +24,7 @@ const LOCK: &str = "lock a TSS";
 const LOCK_WAIT_MS: u32 = 250;
 
 /// The same after a wait in vain: whoever holds the lock may be frozen, and the other TSSs of the lane wait, too.
-const LOCK_WAIT_AGAIN_MS: u32 = 50;
+const LOCK_WAIT_AGAIN_MS: u32 = 100;
 
 /// One lane's connection. Whatever fails on it, the next use opens another one: after a failed commit
 /// nobody knows what the old one still thinks.
@@ -35,6 +36,8 @@ pub(super) struct LaneConnection {
     witnesses: LaneWitnesses,
     /// What stands behind the connection, in the sense of [`Clearance`].
     server: String,
+    /// Whether a commit ended without a clear answer.
+    needs_confirmation: bool,
     connection: Option<EitherConnection>,
     /// Those that the last lock has not got.
     late: BTreeSet<TssId>,
@@ -64,9 +67,28 @@ impl LaneConnection {
             choice,
             witnesses,
             server: server(&mut connection)?,
+            needs_confirmation: false,
             connection: Some(connection),
             late: BTreeSet::new(),
         })
+    }
+
+    /// After a commit without a clear answer: waits until all that this server has committed is where it
+    /// has to be, so that what is found in the ledger may be told.
+    fn confirm(&mut self) -> Result<(), LedgerError> {
+        if !self.needs_confirmation {
+            return Ok(());
+        }
+        let (connection, confirmed) = self.begin_with(LOCK, |connection| match connection {
+            EitherConnection::Sqlite(_) => Ok(true),
+            EitherConnection::Postgres(connection) => postgres::is_confirmed(connection),
+        })?;
+        self.connection = Some(connection);
+        if !confirmed {
+            return Err(unavailable(LOCK)(NotConfirmed));
+        }
+        self.needs_confirmation = false;
+        Ok(())
     }
 
     /// What nobody has compared is not signed with: it may know less than was told.
@@ -110,6 +132,11 @@ pub(super) fn connect_error(error: ConnectError) -> LedgerError {
 #[error("what stands there was not compared with its witnesses yet")]
 struct NotCompared;
 
+/// Told to nobody until it is.
+#[derive(Debug, thiserror::Error)]
+#[error("no standby has confirmed the last commit yet")]
+struct NotConfirmed;
+
 /// The lane that has its turn does not end.
 #[derive(Debug, thiserror::Error)]
 #[error("another lane holds the lock for too long")]
@@ -126,6 +153,10 @@ impl LaneLedger for LaneConnection {
             ),
             None => None,
         };
+        if let Some(turn) = &turn {
+            turn.check_file()?;
+        }
+        self.confirm()?;
         let has_waited = needs.keys().any(|id| self.late.contains(id));
         let wait_ms = if has_waited {
             LOCK_WAIT_AGAIN_MS
@@ -216,93 +247,6 @@ impl LaneLedger for LaneConnection {
     }
 }
 
-/// On PostgreSQL the transaction holds the locks; on SQLite it opens after signing (design decision 2).
-fn begin(connection: &mut EitherConnection, lock_wait_ms: u32) -> QueryResult<()> {
-    match connection {
-        EitherConnection::Sqlite(_) => Ok(()),
-        EitherConnection::Postgres(connection) => begin_on_postgres(connection, lock_wait_ms),
-    }
-}
-
-fn begin_on_postgres(connection: &mut PgConnection, lock_wait_ms: u32) -> QueryResult<()> {
-    let begin = postgres::BEGIN;
-    connection.batch_execute(&format!("{begin}; SET LOCAL lock_timeout = {lock_wait_ms}"))
-}
-
-/// Locks all of them, or what can be had without waiting any longer. Answers with those it has not got.
-fn lock_rows(
-    connection: &mut PgConnection,
-    needs: &BTreeMap<TssId, Needs>,
-    lock_wait_ms: u32,
-) -> QueryResult<BTreeSet<TssId>> {
-    match lock_all_rows(connection, needs) {
-        Ok(()) => Ok(BTreeSet::new()),
-        Err(QueryError::DatabaseError(kind, _)) if kind != DatabaseErrorKind::ClosedConnection => {
-            connection.batch_execute("ROLLBACK")?;
-            begin_on_postgres(connection, lock_wait_ms)?;
-            lock_free_rows(connection, needs)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Rows first, in id order; then the right to create what does not exist yet, in one order too.
-fn lock_all_rows(connection: &mut PgConnection, needs: &BTreeMap<TssId, Needs>) -> QueryResult<()> {
-    let ids: Vec<String> = needs.keys().map(ToString::to_string).collect();
-    let present = postgres::lock_tss(connection, &ids)?;
-    let created: Vec<String> = needs
-        .iter()
-        .filter(|(_, needs)| needs.free_device.is_some())
-        .map(|(id, _)| id.to_string())
-        .filter(|id| !present.contains(id))
-        .collect();
-    postgres::lock_absent(connection, &created)?;
-    if !created.is_empty() {
-        // While we waited for that right, its last holder may have used it.
-        postgres::lock_tss(connection, &created)?;
-    }
-    let clients: BTreeSet<String> = needs
-        .values()
-        .flat_map(|needs| needs.client_ids_new.iter().map(ToString::to_string))
-        .collect();
-    let clients: Vec<String> = clients.into_iter().collect();
-    postgres::lock_absent(connection, &clients)
-}
-
-/// The same without waiting for anybody.
-fn lock_free_rows(
-    connection: &mut PgConnection,
-    needs: &BTreeMap<TssId, Needs>,
-) -> QueryResult<BTreeSet<TssId>> {
-    let named = |ids: Vec<&TssId>| -> Vec<String> { ids.iter().map(ToString::to_string).collect() };
-    let is_in = |ids: &[String], id: &TssId| ids.contains(&id.to_string());
-    let mut locked = postgres::lock_free_tss(connection, &named(needs.keys().collect()))?;
-    let others = needs.keys().filter(|id| !is_in(&locked, id)).collect();
-    let creatable = needs
-        .iter()
-        .filter(|(id, needs)| needs.free_device.is_some() && !is_in(&locked, id))
-        .map(|(id, _)| id)
-        .collect();
-    let created = postgres::lock_free_absent(connection, &named(creatable))?;
-    // The last holder of that right may have used it, and somebody may have locked what came of it.
-    locked.extend(postgres::lock_free_tss(connection, &created)?);
-    let present = postgres::present_tss(connection, &named(others))?;
-    let clients: BTreeSet<String> = needs
-        .values()
-        .flat_map(|needs| needs.client_ids_new.iter().map(ToString::to_string))
-        .collect();
-    let clients: Vec<String> = clients.into_iter().collect();
-    let clients = postgres::lock_free_absent(connection, &clients)?;
-    let is_late = |id: &TssId, needs: &Needs| {
-        let has_row = is_in(&locked, id);
-        let has_right = needs.free_device.is_none() || is_in(&created, id);
-        let makes = |client: &ClientId| clients.contains(&client.to_string());
-        (!has_row && (is_in(&present, id) || !has_right)) || !needs.client_ids_new.iter().all(makes)
-    };
-    let late = needs.iter().filter(|(id, needs)| is_late(id, needs));
-    Ok(late.map(|(id, _)| *id).collect())
-}
-
 /// Locks, held by an open transaction (PostgreSQL) or by the lane's turn (SQLite).
 struct HeldRows<'a> {
     lane: &'a mut LaneConnection,
@@ -332,6 +276,9 @@ impl Held for HeldRows<'_> {
             return Err(rolled_back("the batch changes a TSS that is not locked"));
         }
         let _writer = self.turn.as_ref().map(LaneTurn::take_writer);
+        if let Some(turn) = &self.turn {
+            turn.check_file().map_err(rolled_back)?;
+        }
         if let EitherConnection::Sqlite(connection) = &mut connection {
             connection
                 .batch_execute(sqlite::BEGIN)
@@ -343,7 +290,15 @@ impl Held for HeldRows<'_> {
             let _ = connection.batch_execute("ROLLBACK");
             return Err(rolled_back(error));
         }
-        connection.batch_execute("COMMIT").map_err(commit_error)?;
+        let committed = match &mut connection {
+            EitherConnection::Sqlite(connection) => connection.batch_execute("COMMIT"),
+            EitherConnection::Postgres(connection) => postgres::commit(connection),
+        };
+        if let Err(error) = committed {
+            // What is found in the ledger afterwards counts only once a standby has it, too.
+            self.lane.needs_confirmation = true;
+            return Err(commit_error(error));
+        }
         self.lane.connection = Some(connection);
         Ok(())
     }
@@ -376,14 +331,6 @@ fn commit_error(error: QueryError) -> CommitError {
         CommitError::Unknown {
             source: Box::new(error),
         }
-    }
-}
-
-/// Ends what [`begin`] began; whether the connection can be used on.
-fn rolled_back_politely(connection: &mut EitherConnection) -> bool {
-    match connection {
-        EitherConnection::Sqlite(_) => true,
-        EitherConnection::Postgres(connection) => connection.batch_execute("ROLLBACK").is_ok(),
     }
 }
 

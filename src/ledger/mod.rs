@@ -16,6 +16,7 @@ mod holds;
 pub mod lane;
 mod lane_connection;
 mod loading;
+mod locking;
 mod logins;
 mod management;
 mod nodes;

@@ -54,18 +54,17 @@ impl Store {
 
 impl Survey<'_> {
     /// Says that this node has compared the ledger that stands here, and returns the other nodes that
-    /// were there within the last `recent_s` seconds and have not said so yet.
+    /// have not said so yet.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub fn announce(&mut self, node: &str, recent_s: u32) -> Result<Vec<String>> {
+    pub fn announce(&mut self, node: &str) -> Result<Vec<String>> {
         let server = self.server().to_owned();
         match &mut self.connection {
             EitherConnection::Sqlite(_) => Ok(Vec::new()),
             EitherConnection::Postgres(connection) => {
                 let told = postgres::announce(connection, node, &server);
-                let others =
-                    told.and_then(|()| postgres::not_compared(connection, &server, recent_s));
+                let others = told.and_then(|()| postgres::not_compared(connection, &server));
                 others.map_err(unavailable("ask for the other nodes"))
             }
         }

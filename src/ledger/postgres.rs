@@ -5,8 +5,10 @@ use super::connection::ConnectError;
 use super::tables::{device, tss};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Text};
+use diesel::result::Error as QueryError;
+use diesel::sql_types::{Array, BigInt, Bool, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use std::time::{Duration, Instant};
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
@@ -34,20 +36,36 @@ struct Settings {
     full_page_writes: String,
     #[diesel(sql_type = Text)]
     synchronous_commit: String,
+    #[diesel(sql_type = Bool)]
+    is_standby: bool,
 }
 
-pub(super) fn connect(
-    url: &str,
-    lock_timeout_ms: u32,
-    standstill_ms: u32,
-) -> Result<PgConnection, ConnectError> {
+/// How long a session waits, and how long others wait for it.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// Longest wait for a lock, in milliseconds.
+    pub lock_timeout_ms: u32,
+    /// How long its transactions may stand still, in milliseconds.
+    pub standstill_ms: u32,
+}
+
+pub(super) fn connect(url: &str, patience: Patience) -> Result<PgConnection, ConnectError> {
+    let Patience {
+        lock_timeout_ms,
+        standstill_ms,
+    } = patience;
     let mut connection = PgConnection::establish(&with_defaults(url))?;
     let found: Settings = diesel::sql_query(
         "SELECT current_setting('fsync') AS fsync, \
          current_setting('full_page_writes') AS full_page_writes, \
-         current_setting('synchronous_commit') AS synchronous_commit",
+         current_setting('synchronous_commit') AS synchronous_commit, \
+         pg_is_in_recovery() AS is_standby",
     )
     .get_result(&mut connection)?;
+    if found.is_standby {
+        let message = "this PostgreSQL is a standby; name its primary, or promote it";
+        return Err(LedgerError::Unsafe(message.to_owned()).into());
+    }
     let durable = [
         ("fsync", &found.fsync, &["on"][..]),
         ("full_page_writes", &found.full_page_writes, &["on"]),
@@ -310,17 +328,69 @@ pub(super) fn leave(connection: &mut PgConnection, node: &str) -> QueryResult<()
     .map(drop)
 }
 
-/// Nodes that were there lately and have not compared the ledger of this server.
+/// Nodes that share the ledger and have not compared what this server holds.
 pub(super) fn not_compared(
     connection: &mut PgConnection,
     server: &str,
-    recent_s: u32,
 ) -> QueryResult<Vec<String>> {
-    let found: Vec<Named> = diesel::sql_query(format!(
-        "SELECT id AS name FROM node WHERE compared <> $1 AND time_seen >= {NOW} - $2"
-    ))
-    .bind::<Text, _>(server)
-    .bind::<BigInt, _>(i64::from(recent_s))
-    .load(connection)?;
+    let found: Vec<Named> = diesel::sql_query("SELECT id AS name FROM node WHERE compared <> $1")
+        .bind::<Text, _>(server)
+        .load(connection)?;
     Ok(found.into_iter().map(|found| found.name).collect())
+}
+
+/// Whether commits wait for a standby.
+pub(super) fn has_synchronous_standby(connection: &mut PgConnection) -> QueryResult<bool> {
+    let names: Named =
+        diesel::sql_query("SELECT current_setting('synchronous_standby_names') AS name")
+            .get_result(connection)?;
+    Ok(!names.name.is_empty())
+}
+
+/// A commit that took at least this long may have waited for a standby, and somebody may have cancelled
+/// that. PostgreSQL then says "done" with a warning, which Diesel hands to nobody.
+const DOUBTFUL: Duration = Duration::from_millis(500);
+
+/// Tries to confirm a commit.
+const CONFIRMATIONS_MAX: u32 = 3;
+
+/// Commits, and is back with `Ok` when the commit is where it has to be.
+///
+/// # Errors
+/// Those of COMMIT, and one that says that no standby has confirmed it.
+pub(super) fn commit(connection: &mut PgConnection) -> QueryResult<()> {
+    if takes_long(|| connection.batch_execute("COMMIT"))? && !is_confirmed(connection)? {
+        return Err(QueryError::QueryBuilderError(Box::new(NotConfirmed)));
+    }
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no standby has confirmed the commit")]
+struct NotConfirmed;
+
+/// Whether all that was committed on this server so far is where it has to be. A standby that confirms a
+/// later commit has all that comes before it, so one more is made, and believed if it was quick: nobody
+/// cancels what he has not seen waiting.
+pub(super) fn is_confirmed(connection: &mut PgConnection) -> QueryResult<bool> {
+    if !has_synchronous_standby(connection)? {
+        return Ok(true);
+    }
+    for _ in 0..CONFIRMATIONS_MAX {
+        let emit = "SELECT pg_logical_emit_message(true, 'siegel', '')";
+        if !takes_long(|| connection.batch_execute(emit))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "only a difference is taken, and nothing that is stored or told comes of it"
+)]
+fn takes_long(work: impl FnOnce() -> QueryResult<()>) -> QueryResult<bool> {
+    let begun = Instant::now();
+    work()?;
+    Ok(begun.elapsed() >= DOUBTFUL)
 }

@@ -8,10 +8,11 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, metadata};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -57,8 +58,9 @@ const LANE_WAIT: Duration = Duration::from_secs(30);
 
 /// Whose turn it is within this process. SQLite's own answer to two writers is to let one of them try
 /// again and again until it gives up; waiting in line is quicker and always ends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turns {
+    file: OpenFile,
     lane_busy: Mutex<bool>,
     lane_free: Condvar,
     writer: Mutex<()>,
@@ -69,7 +71,60 @@ pub(super) struct Turns {
 #[derive(Debug)]
 pub(super) struct LaneTurn(Arc<Turns>);
 
+/// The database file as it was when the store was opened. SQLite goes on with a file that somebody has removed
+/// or replaced meanwhile, and what it commits there is gone with the process.
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    identity: (u64, u64),
+    /// Whether it was ever found otherwise: some connections may read the other file from then on.
+    is_gone: AtomicBool,
+}
+
+impl OpenFile {
+    /// Device and number of the file at this place, if there is one.
+    fn identity(path: &Path) -> Option<(u64, u64)> {
+        let found = metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    }
+}
+
 impl Turns {
+    /// For the database that was opened there.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn new(path: &Path) -> Result<Self, LedgerError> {
+        let found = OpenFile::identity(path);
+        let identity = found.ok_or_else(|| file_changed(path))?;
+        Ok(Self {
+            file: OpenFile {
+                path: path.to_owned(),
+                identity,
+                is_gone: AtomicBool::new(false),
+            },
+            lane_busy: Mutex::default(),
+            lane_free: Condvar::default(),
+            writer: Mutex::default(),
+        })
+    }
+
+    /// Whether the file that was opened has always been the one at its place. Cheap enough for every batch.
+    ///
+    /// # Errors
+    /// When it is not, or once was not.
+    pub fn check_file(&self) -> Result<(), LedgerError> {
+        let file = &self.file;
+        let is_other = OpenFile::identity(&file.path) != Some(file.identity);
+        if is_other {
+            file.is_gone.store(true, Ordering::Release);
+        }
+        if is_other || file.is_gone.load(Ordering::Acquire) {
+            return Err(file_changed(&file.path));
+        }
+        Ok(())
+    }
+
     /// `None` when the lane before does not end.
     pub fn take_lane(self: &Arc<Self>) -> Option<LaneTurn> {
         let busy = self
@@ -93,7 +148,20 @@ impl Turns {
     }
 }
 
+fn file_changed(path: &Path) -> LedgerError {
+    LedgerError::Unsafe(format!(
+        "the ledger {} was removed or replaced while it is in use: nothing is signed; stop the server, put the \
+         file back together with its -wal file, and start anew",
+        path.display()
+    ))
+}
+
 impl LaneTurn {
+    /// As [`Turns::check_file`].
+    pub fn check_file(&self) -> Result<(), LedgerError> {
+        self.0.check_file()
+    }
+
     /// The right to write, for the commit of the batch.
     pub fn take_writer(&self) -> MutexGuard<'_, ()> {
         self.0.take_writer()

@@ -130,12 +130,15 @@ impl Store {
         lock: Option<ProcessLock>,
     ) -> Result<Self, LedgerError> {
         let pool = manager.clone().pool()?;
-        let is_sqlite = matches!(manager.0, StoreConfig::Sqlite { .. });
+        let turns = match &manager.0 {
+            StoreConfig::Sqlite { path } => Some(Arc::new(Turns::new(path)?)),
+            StoreConfig::Postgres { .. } => None,
+        };
         let inner = Inner {
             manager,
             pool,
             ledger_id,
-            turns: is_sqlite.then(Arc::default),
+            turns,
             withheld: WithheldDevices::default(),
             clearance: Clearance::default(),
             released: Released::default(),
@@ -199,11 +202,14 @@ impl Store {
         &self.inner.ledger_id
     }
 
-    /// Cheap proof that the database answers.
+    /// Cheap proof that the database answers, and that it is the one that was opened.
     ///
     /// # Errors
     /// When it does not.
     pub fn check_health(&self) -> Result<(), LedgerError> {
+        if let Some(turns) = &self.inner.turns {
+            turns.check_file()?;
+        }
         // Taking a connection out of the pool asks the database something.
         self.connection().map(drop)
     }

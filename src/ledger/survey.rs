@@ -123,6 +123,19 @@ impl Store {
         totals(&mut *self.connection()?)
     }
 
+    /// Whether a commit waits until another machine has it. On SQLite it does not.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn has_synchronous_standby(&self) -> Result<bool> {
+        match &mut *self.connection()? {
+            EitherConnection::Sqlite(_) => Ok(false),
+            EitherConnection::Postgres(connection) => {
+                postgres::has_synchronous_standby(connection).map_err(unavailable(READ))
+            }
+        }
+    }
+
     /// TSSs that wait for a person's decision.
     ///
     /// # Errors

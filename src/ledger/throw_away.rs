@@ -2,6 +2,7 @@
 
 use super::connection::unavailable;
 use super::lane_connection::connect_error;
+use super::postgres::Patience;
 use super::{LedgerError, StoreConfig, postgres};
 use crate::terms::Entropy;
 use diesel::connection::SimpleConnection as _;
@@ -74,7 +75,11 @@ impl ThrowAway {
 const WAIT_MS: u32 = 10_000;
 
 fn execute(url: &str, sql: &str) -> Result<(), LedgerError> {
-    let mut connection = postgres::connect(url, WAIT_MS, WAIT_MS).map_err(connect_error)?;
+    let patience = Patience {
+        lock_timeout_ms: WAIT_MS,
+        standstill_ms: WAIT_MS,
+    };
+    let mut connection = postgres::connect(url, patience).map_err(connect_error)?;
     let done = connection.batch_execute(sql);
     done.map_err(unavailable("make or remove a schema"))
 }

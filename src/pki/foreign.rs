@@ -14,6 +14,17 @@ use x509_parser::pem::Pem;
 /// Certificates in one file, at most.
 const PER_FILE_MAX: usize = 100_000;
 
+/// Critical extensions that the checker of exports understands: basicConstraints, keyUsage, key
+/// identifiers, certificatePolicies, cRLDistributionPoints.
+const CRITICAL_KNOWN: [&str; 6] = [
+    "2.5.29.19",
+    "2.5.29.15",
+    "2.5.29.35",
+    "2.5.29.14",
+    "2.5.29.32",
+    "2.5.29.31",
+];
+
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 /// Where some authorities put the serial number of a TSS.
 const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
@@ -140,6 +151,15 @@ impl ForeignCertificate {
     /// What it says that its key may do; `None` where it says nothing.
     pub(super) fn usage(&self) -> Result<Option<KeyUsage>, PkiError> {
         self.extension()
+    }
+
+    /// Whether it says something that must be understood and is not.
+    pub(super) fn has_critical_unknown(&self) -> bool {
+        let extensions = self.parsed.tbs_certificate().extensions();
+        extensions.into_iter().flatten().any(|extension| {
+            let oid = extension.extn_id.to_string();
+            extension.critical && !CRITICAL_KNOWN.contains(&oid.as_str())
+        })
     }
 
     fn extension<'a, T>(&'a self) -> Result<Option<T>, PkiError>

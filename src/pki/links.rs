@@ -16,6 +16,8 @@ const CA_BITS_MIN: usize = 384;
 
 const NOT_ECDSA: &str = "does not sign with ECDSA and SHA-2 or SHA-3";
 
+const CRITICAL_UNKNOWN: &str = "has a critical extension that readers of exports do not know";
+
 /// To which environment an issuer belongs here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IssuerOf {
@@ -76,6 +78,9 @@ impl Links<'_> {
         let leaf = self.certificate;
         if !leaf.names_key_of(waiting).map_err(unreadable(leaf))? {
             return Err(self.unfit("does not write its key as a point of a named curve"));
+        }
+        if leaf.has_critical_unknown() {
+            return Err(self.unfit(CRITICAL_UNKNOWN));
         }
         if leaf.is_ca() {
             return Err(self.unfit("says that the device is a CA"));
@@ -154,6 +159,9 @@ impl Links<'_> {
             let problem = "has a key that is no uncompressed point of a known curve";
             return Err(self.unfit_issuer(issuer, problem));
         };
+        if issuer.has_critical_unknown() {
+            return Err(self.unfit_issuer(issuer, CRITICAL_UNKNOWN));
+        }
         if !issuer.is_ca() {
             return Err(self.unfit_issuer(issuer, "is no CA"));
         }

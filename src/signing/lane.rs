@@ -12,6 +12,7 @@ use super::plan::{BatchTime, PlannedTss, Told, by_tss, plan};
 use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::Deadline;
+use super::trouble::Trouble;
 use crate::ledger::{
     Batch, Clearance, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices,
 };
@@ -35,6 +36,7 @@ pub(super) struct Lane {
     pub(super) decided_anew: VecDeque<Job>,
     /// Came before their predecessors.
     pub(super) early: Vec<Job>,
+    pub(super) trouble: Trouble,
     /// For TSSs that another node holds.
     pub(super) locked_out: LockedOut,
     /// Signs nothing more until a person has looked and started the server anew.
@@ -70,6 +72,7 @@ impl Lane {
             clock_steps_seen: BTreeMap::new(),
             decided_anew: VecDeque::new(),
             early: Vec::new(),
+            trouble: Trouble::default(),
             locked_out: LockedOut::default(),
             stopped: BTreeSet::new(),
             bad_devices: Vec::new(),
@@ -126,7 +129,10 @@ impl Lane {
         let mut needs = needs_of(&jobs);
         let mut held = match measured.load(|| self.ledger.lock(&needs)) {
             Ok(held) => held,
-            Err(error) => return without_lock(jobs, &error),
+            Err(error) => {
+                self.trouble.tell(&error);
+                return without_lock(jobs, &error);
+            }
         };
         let late = held.late();
         needs.retain(|tss, _| !late.contains(tss));
@@ -188,7 +194,7 @@ impl Lane {
                 self.wake_early(&unfinished.batch);
             }
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "a commit did not succeed; finishing it");
+                tracing::debug!(error = %chain(&error), "a commit did not succeed; finishing it");
                 let fates = self.finish_unfinished();
                 self.put_aside(answer_by_fate(told, &fates));
             }
@@ -356,7 +362,6 @@ pub(super) fn refuse_all(jobs: Vec<Job>, error: &SigningError) {
 
 /// What a caller is told when the ledger did not let the lane work.
 pub(super) fn unavailable(error: &LedgerError) -> SigningError {
-    tracing::error!(error = %chain(error), "the ledger did not let a lane work");
     match error {
         LedgerError::Unavailable { .. } | LedgerError::Unsafe(_) => SigningError::Unavailable {
             reason: "the ledger is not available",

@@ -6,6 +6,7 @@ use super::lane::{Lane, refuse_all, unavailable};
 use super::meter::{Kept, LaneMeter, LaneReading, TokenReading};
 use super::new_tss::{place_of, token_for_new};
 use super::pairs::{TokenPair, TokenPairs};
+use super::trouble::Trouble;
 use super::{Reply, SigningError, Submit, TokenStatus, lock};
 use crate::ledger::{LedgerError, Store};
 use crate::sma::{self, Caller, Command};
@@ -103,6 +104,7 @@ impl Lanes {
             lanes: lanes.clone(),
             tokens: Arc::clone(&tokens),
             token_of: Arc::clone(&token_of),
+            trouble: Mutex::default(),
         };
         threads.push(spawn("lane-router".to_owned(), move || router.run(&exit))?);
         Ok(Self {
@@ -172,6 +174,11 @@ impl Submit for Lanes {
         }
     }
 
+    fn keeps_up(&self) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.all(|lane| lane.entrance.meter().unfinished() == 0)
+    }
+
     fn token_health(&self) -> Vec<TokenStatus> {
         let status = |(label, pair): (&String, &TokenPair)| pair.status(label);
         self.tokens.iter().flat_map(status).collect()
@@ -184,6 +191,7 @@ struct Router {
     lanes: Vec<LaneHandle>,
     tokens: Arc<TokenPairs>,
     token_of: Arc<RwLock<HashMap<TssId, String>>>,
+    trouble: Mutex<Trouble>,
 }
 
 impl Router {
@@ -204,14 +212,20 @@ impl Router {
     fn route(&self, job: Job) {
         match self.store.token_of(job.tss) {
             Ok(Some(token)) => {
+                lock(&self.trouble).is_over();
                 let tss = job.tss;
                 hand_over(&self.lanes, &token, job);
                 // Only now, so that no later command of this TSS can overtake this one.
                 self.remember(tss, token);
             }
             Ok(None) => self.hand_over_new(job),
-            Err(error) => refuse_all(vec![job], &unavailable(&error)),
+            Err(error) => self.refuse(job, &error),
         }
+    }
+
+    fn refuse(&self, job: Job, error: &LedgerError) {
+        lock(&self.trouble).tell(error);
+        refuse_all(vec![job], &unavailable(error));
     }
 
     /// A TSS that does not exist can only be about to be assigned: any token of its environment will
@@ -223,7 +237,7 @@ impl Router {
                 reason: "no token is configured for this environment",
                 retry_after_s: 60,
             })),
-            Err(error) => refuse_all(vec![job], &unavailable(&error)),
+            Err(error) => self.refuse(job, &error),
         }
     }
 

@@ -6,8 +6,9 @@ use super::job::Job;
 use crate::terms::{Clock, TssId};
 use std::collections::BTreeSet;
 
-/// Pause between two tries, in milliseconds. Every try keeps the lane waiting for a moment.
-const LOOK_EVERY_MS: u64 = 150;
+/// Pause between two tries, in milliseconds. A try keeps the lane waiting for about as long, in the line for the
+/// lock: whoever is never in that line would never get it from a busy neighbour.
+const LOOK_EVERY_MS: u64 = 100;
 
 /// Told when the lock did not come in time.
 const HELD_ELSEWHERE: SigningError = SigningError::Unavailable {

@@ -21,6 +21,7 @@ mod plan;
 mod recovery;
 mod signed;
 mod tokens;
+mod trouble;
 
 pub use lanes::{LaneSettings, Lanes};
 pub use meter::{LaneMeter, LaneReading, TokenErrors, TokenMeter, TokenReading};
@@ -75,6 +76,10 @@ pub trait Submit: Send + Sync {
     /// "unavailable" the command may have been carried out or may yet be: the same call again finds
     /// out, and signs nothing twice.
     fn submit(&self, tss: TssId, caller: Caller, command: Command, reply: Reply);
+
+    /// Whether everything that was signed is known to be kept, so that the ledger takes what comes. Does not
+    /// block.
+    fn keeps_up(&self) -> bool;
 
     /// Per token: how it is, and how to ask it. Does not block; the caller asks, each token on its own.
     fn token_health(&self) -> Vec<TokenStatus>;

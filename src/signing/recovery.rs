@@ -1,11 +1,11 @@
 //! Finishing batches whose commit failed or has an unknown outcome (design decision 1).
 
 use super::early::Early;
-use super::lane::{Lane, unavailable};
+use super::lane::Lane;
 use super::plan::Told;
 use crate::ledger::{Batch, CommitError, LedgerError, LoadedTss, TssBatch};
 use crate::sma::{Needs, Slice};
-use crate::terms::{ClockStep, TssId, chain};
+use crate::terms::{ClockStep, TssId};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -90,6 +90,7 @@ impl Lane {
 
     /// The batch is durable.
     pub(super) fn was_kept(&mut self, work: &Arc<Unfinished>) {
+        self.trouble.is_over();
         // Before any answer, so that no answer is forgotten.
         self.ledger.released(&work.batch);
         self.forget(work);
@@ -132,7 +133,7 @@ impl Lane {
                 }
                 Ok(Standing::Overtaken | Standing::Open) => {}
                 Err(error) => {
-                    unavailable(&error);
+                    self.trouble.tell(&error);
                     return Progress::Settled(Fate::Unfinished);
                 }
             }
@@ -150,16 +151,14 @@ impl Lane {
     fn finish_once(&mut self, work: &Unfinished) -> Result<Standing, LedgerError> {
         // Taking the lock also waits for a commit that may still be running in the database.
         let mut held = self.ledger.lock(&work.needs)?;
-        if !held.late().is_empty() {
-            // Whoever holds it may be committing this very batch.
-            return Err(held_elsewhere());
-        }
+        // Whoever else holds it may be committing this very batch.
+        held.require_all()?;
         let loaded = held.take_loaded();
         if work.stands_before(&loaded) {
             let Err(error) = held.commit(&work.batch_under(&loaded)) else {
                 return Ok(Standing::Kept);
             };
-            tracing::warn!(error = %chain(&error), "a batch could not be committed again yet");
+            self.trouble.tell(&error);
             return match error {
                 CommitError::RolledBack { .. } if self.has_lost_its_device(work)? => {
                     Ok(Standing::Overtaken)
@@ -245,14 +244,6 @@ impl Unfinished {
                 (None, _) | (_, None) => false,
             }
         })
-    }
-}
-
-/// Why nothing is known yet.
-fn held_elsewhere() -> LedgerError {
-    LedgerError::Unavailable {
-        action: "lock a TSS",
-        source: "another node holds it".into(),
     }
 }
 

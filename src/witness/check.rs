@@ -58,7 +58,9 @@ pub fn check_ledger(
             let page = store.messages_after(*tss, one.last, PAGE_LEN)?;
             let count = u32::try_from(page.len()).unwrap_or(PAGE_LEN);
             page.iter().for_each(|message| one.check(message));
-            let wait = messages_per_s.map_or(0.0, |rate| f64::from(count) / f64::from(rate));
+            // A TSS without messages costs as much as one message.
+            let cost = f64::from(count.max(1));
+            let wait = messages_per_s.map_or(0.0, |rate| cost / f64::from(rate));
             if !pause(Duration::from_secs_f64(wait)) {
                 return Ok(None);
             }

@@ -19,8 +19,6 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(1);
 /// How often this node says that it is there, in milliseconds.
 const GREET_EVERY_MS: u64 = 5_000;
-/// How long a node that was not heard of counts as being there, in seconds.
-const GREETED_S: u32 = 15;
 /// How long the others are waited for before a new server is signed with, in milliseconds.
 const OTHERS_WAIT_MS: u64 = 10_000;
 /// Pause before the ledger is compared again where that was not possible.
@@ -267,7 +265,7 @@ impl Keeper {
     /// Lets lanes sign with this server once every node that may know more of it has compared, too.
     fn clear_server(&mut self, survey: &mut Survey<'_>) -> Result<(), LedgerError> {
         let server = survey.server().to_owned();
-        let others = survey.announce(&self.node, GREETED_S)?;
+        let others = survey.announce(&self.node)?;
         let now_ms = self.clock.monotonic_ms();
         self.greeted_ms = now_ms;
         let since_ms = match &self.first_seen {
@@ -285,6 +283,10 @@ impl Keeper {
                 "{} other nodes have not compared the ledger; it is signed with all the same",
                 others.len()
             );
+            // One that is there all the same says so again.
+            for node in others {
+                self.store.leave(&node)?;
+            }
         }
         self.store.clearance().clear_server(&server);
         self.server = Some(server);

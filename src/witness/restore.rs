@@ -134,6 +134,7 @@ fn restore_some(
     let mut needs = needs_of(&messages);
     let serials = {
         let mut held = lane.lock(&BTreeMap::from([(tss, needs.clone())]))?;
+        held.require_all()?;
         let loaded = held.take_loaded().remove(&tss);
         loaded
             .map(|loaded| loaded.slice.serials)
@@ -149,6 +150,7 @@ fn restore_some(
         stored.insert(counter.value(), lane.message(tss, counter)?);
     }
     let mut held = lane.lock(&BTreeMap::from([(tss, needs)]))?;
+    held.require_all()?;
     let loaded = held.take_loaded().remove(&tss);
     let (Some(loaded), Some(_)) = (loaded, first) else {
         return Err(RestoreError::NoTss(tss));

@@ -7,6 +7,7 @@
 mod faults;
 mod nodes;
 mod questions;
+mod readiness;
 mod rounds;
 mod tills;
 

@@ -17,6 +17,7 @@ mod field_exports;
 mod hsm_cli;
 mod http;
 mod pki;
+mod pki_cli;
 mod processdata_cli;
 mod readme;
 mod rollback;

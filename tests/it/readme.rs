@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const TRAP: &str = "set -eEuo pipefail\ntrap 'echo \"failed: $BASH_COMMAND\" >&2' ERR\n";
 
 /// The block of shell whose first line begins like this.
-fn block(first: &str) -> String {
+pub fn block(first: &str) -> String {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let text = std::fs::read_to_string(readme).unwrap();
     let blocks = text.split("\n```sh\n").skip(1);
@@ -42,7 +42,7 @@ fn run(commands: &str, folder: &Path) -> Output {
 }
 
 /// What a block printed that ran to its end.
-fn printed(commands: &str, folder: &Path) -> Vec<String> {
+pub fn printed(commands: &str, folder: &Path) -> Vec<String> {
     for tool in ["curl", "jq", "openssl", "tar"] {
         let found = run(&format!("command -v {tool}"), folder);
         assert!(

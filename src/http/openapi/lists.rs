@@ -110,7 +110,7 @@ pub struct Live {
 pub struct Ready {
     /// `ready` or `not ready`.
     pub status: String,
-    /// `answers` or `does not answer`.
+    /// `answers`, `does not answer`, or `does not commit` what was signed.
     pub ledger: String,
     /// By name of the section of the configuration.
     pub tokens: BTreeMap<String, TokenHealth>,

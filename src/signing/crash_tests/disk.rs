@@ -48,6 +48,8 @@ pub struct Disk {
     pub ignores_locks: bool,
     /// Broken on purpose: whatever is written is taken.
     pub ignores_counters: bool,
+    /// Batches that came too late for their device.
+    pub devices_lost: usize,
     /// Devices that no TSS is made of any more.
     pub set_aside: BTreeSet<SerialNumber>,
     /// Rows that cannot be read.
@@ -123,8 +125,11 @@ impl Disk {
         });
         let refused = match checked {
             Ok(()) => return Ok(()),
-            // The only way to learn that a device is gone is to try.
-            Err(refused) if refused.0.starts_with("device") => return Err(refused),
+            // The only way to learn that another node has taken a device is to try.
+            Err(refused) if refused.0.starts_with("device") => {
+                self.devices_lost += 1;
+                return Err(refused);
+            }
             Err(refused) => refused,
         };
         self.attempts.push(refused.0.clone());

@@ -73,7 +73,7 @@ fn a_tss_that_is_held_for_too_long_is_unavailable() {
         assert!(World::heard(&waiting[0]).is_none());
     }
     let tries = world.counts()[&Seam::Lock] - before;
-    assert!((3..9).contains(&tries), "tried {tries} times");
+    assert!((3..=9).contains(&tries), "tried {tries} times");
     later(&mut world, WAIT_MS / 5);
     assert!(is_unavailable(&World::heard(&waiting[0])));
     let_go(&world);

@@ -127,6 +127,19 @@ fn signatures_that_changed_places_are_noticed() {
 }
 
 #[test]
+fn a_device_that_is_given_away_while_it_is_in_use_is_noticed() {
+    let plan = Plan {
+        tss: 3,
+        ..one_node(Profile {
+            percent: 70,
+            ..unsure_ledger()
+        })
+    };
+    let mutant = Mutant::GivesUsedDevicesAway;
+    is_noticed(mutant, &plan, "a device that was in use was given away");
+}
+
+#[test]
 fn finishing_without_a_look_is_noticed() {
     let plan = two_nodes(unsure_ledger());
     let mutant = Mutant::FinishesBlindly;

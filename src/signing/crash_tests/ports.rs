@@ -37,6 +37,8 @@ pub enum Mutant {
     MixesSignaturesUp,
     /// A signed batch is committed again without a look at what has happened since.
     FinishesBlindly,
+    /// A device whose key has signed for one TSS is given to another one.
+    GivesUsedDevicesAway,
 }
 
 /// What all nodes share: the disk, and who watches.
@@ -202,7 +204,10 @@ impl LaneLedger for FakeLedger {
             }
             let late = disk.lock(&needs, holder);
             needs.retain(|id, _| !late.contains(id));
-            let withheld = self.process.withheld.all();
+            let withheld = match shared.mutant {
+                Some(Mutant::GivesUsedDevicesAway) => BTreeSet::new(),
+                _ => self.process.withheld.all(),
+            };
             (disk.load(&needs, holder, &withheld), late)
         };
         // From here on the locks end with this value, whatever happens.

@@ -66,6 +66,9 @@ impl World {
                 complaints.push(format!("TSS {tss}: {fact:?} was answered and is not so"));
             }
         }
+        if self.plan.nodes == 1 && disk.devices_lost > 0 {
+            complaints.push("a device that was in use was given away".to_owned());
+        }
         let wasted = self.wasted(&disk);
         if wasted > 0 && self.must_waste_nothing() {
             complaints.push(format!("{wasted} signatures were made and not kept"));

@@ -77,68 +77,69 @@ impl Fault {
         match self {
             Self::Kill => kill(site, board, node),
             Self::Freeze => freeze(site, board, node),
-            Self::TokenVanishes => {
-                let (tokens, away) = (site.path("tokens"), site.path("tokens-away"));
-                fs::rename(&tokens, &away).unwrap();
-                board.wait_for_misses(4 + dice.below(40));
-                fs::rename(&away, &tokens).unwrap();
-                board.wait_for_every_shop()
-            }
+            Self::TokenVanishes => take_the_token_away(site, board, dice),
             Self::LinkDies => cut_the_link(site, board, dice),
-            Self::DiskFull => {
-                let log = fs::metadata(site.path("siegel.db-wal"));
-                let length = usize::try_from(log.map_or(0, |log| log.len())).unwrap();
-                let limit = u64::try_from(dice.below(length + 1)).unwrap();
-                site.with_node(node, |process| process.limit_files(Some(limit)));
-                board.wait_for_attempts(20 + dice.below(40));
-                site.with_node(node, |process| process.limit_files(None));
-                board.wait_for_every_shop()
-            }
+            Self::DiskFull => fill_the_disk(site, board, node, dice),
             Self::ClockSteps => step_the_clock(site, board, node, dice),
-            Self::DatabaseStops => {
-                let how = [Stop::Fast, Stop::Immediate][dice.below(2)];
-                with_cluster(site, |database| {
-                    if let Database::Own { cluster, .. } = database {
-                        cluster.stop(how);
-                    }
-                });
-                board.wait_for_misses(1 + dice.below(40));
-                let clock = TestClock::start();
-                with_cluster(site, |database| {
-                    if let Database::Own { cluster, proxy } = database {
-                        cluster.start();
-                        proxy.point_to(cluster.address());
-                    }
-                });
-                board.wait_for_every_shop();
-                clock.monotonic_ms()
-            }
-            Self::CommitCut => {
-                let ways = [
-                    Cut::BeforeTheCommit,
-                    Cut::AfterTheCommit,
-                    Cut::BeforeTheAnswer,
-                ];
-                let (how, commits) = (ways[dice.below(3)], 1 + dice.below(6));
-                let cut_so_far = || match &*site.database() {
-                    Database::Own { proxy, .. } => proxy.cut_so_far(),
-                    Database::Sqlite | Database::Shared(_) => panic!("there is no proxy"),
-                };
-                let before = cut_so_far();
-                if let Database::Own { proxy, .. } = &*site.database() {
-                    proxy.cut(how, commits);
-                }
-                wait_for("the cut", || {
-                    (cut_so_far() >= before + commits).then_some(())
-                });
-                board.wait_for_every_shop()
-            }
+            Self::DatabaseStops => stop_the_database(site, board, dice),
+            Self::CommitCut => cut_commits(site, board, dice),
         }
     }
 }
 
-fn with_cluster(site: &Site, act: impl FnOnce(&mut Database)) {
-    act(&mut site.database());
+fn take_the_token_away(site: &Site, board: &Board, dice: &mut Dice) -> u64 {
+    let (tokens, away) = (site.path("tokens"), site.path("tokens-away"));
+    fs::rename(&tokens, &away).unwrap();
+    board.wait_for_misses(4 + dice.below(40));
+    fs::rename(&away, &tokens).unwrap();
+    board.wait_for_every_shop()
+}
+
+fn fill_the_disk(site: &Site, board: &Board, node: usize, dice: &mut Dice) -> u64 {
+    let log = fs::metadata(site.path("siegel.db-wal"));
+    let length = usize::try_from(log.map_or(0, |log| log.len())).unwrap();
+    let limit = u64::try_from(dice.below(length + 1)).unwrap();
+    site.with_node(node, |process| process.limit_files(Some(limit)));
+    // What does not fit behind the log's end may at first fit before it.
+    board.wait_for_misses(1 + dice.below(20));
+    site.with_node(node, |process| process.limit_files(None));
+    board.wait_for_every_shop()
+}
+
+fn stop_the_database(site: &Site, board: &Board, dice: &mut Dice) -> u64 {
+    let how = [Stop::Fast, Stop::Immediate][dice.below(2)];
+    if let Database::Own { cluster, .. } = &mut *site.database() {
+        cluster.stop(how);
+    }
+    board.wait_for_misses(1 + dice.below(40));
+    let clock = TestClock::start();
+    if let Database::Own { cluster, proxy } = &mut *site.database() {
+        cluster.start();
+        proxy.point_to(cluster.address());
+    }
+    board.wait_for_every_shop();
+    clock.monotonic_ms()
+}
+
+fn cut_commits(site: &Site, board: &Board, dice: &mut Dice) -> u64 {
+    let ways = [
+        Cut::BeforeTheCommit,
+        Cut::AfterTheCommit,
+        Cut::BeforeTheAnswer,
+    ];
+    let (how, commits) = (ways[dice.below(3)], 1 + dice.below(6));
+    let cut_so_far = || match &*site.database() {
+        Database::Own { proxy, .. } => proxy.cut_so_far(),
+        Database::Sqlite | Database::Shared(_) => panic!("there is no proxy"),
+    };
+    let before = cut_so_far();
+    if let Database::Own { proxy, .. } = &*site.database() {
+        proxy.cut(how, commits);
+    }
+    wait_for("the cut", || {
+        (cut_so_far() >= before + commits).then_some(())
+    });
+    board.wait_for_every_shop()
 }
 
 fn kill(site: &Site, board: &Board, node: usize) -> u64 {

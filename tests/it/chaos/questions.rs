@@ -1,10 +1,12 @@
 //! What the ledger is asked after each round, through the same doors as everybody's: is every acknowledged
 //! step there, with the same bytes? Are the counters without gap or repetition? Does the export verify?
 
+use super::rounds::{open_shops, site_with, under_load};
 use super::tills::{Acknowledged, Board, Shop, Till, masked};
 use crate::http::client::{Api, new_id, wait_for};
+use crate::http::hostile::Dice;
 use crate::support::installation::siegel;
-use crate::support::site::Site;
+use crate::support::site::{Database, Site};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -191,4 +193,62 @@ impl History {
         history.starts.sort_unstable();
         history
     }
+}
+
+/// What these questions say about a site on which nothing has gone wrong, when tills remember it otherwise.
+fn about(site: &Site, shops: &[Shop], answers: &[Acknowledged]) -> (usize, usize, usize) {
+    let mut verdict = Verdict::default();
+    verdict.add(site, shops, 0, answers);
+    let failed = verdict.lost + verdict.doubled + verdict.gaps > 0;
+    assert_eq!(failed, !verdict.complaints.is_empty());
+    (verdict.lost, verdict.doubled, verdict.gaps)
+}
+
+#[test]
+fn the_questions_notice_what_was_lost_and_what_was_signed_twice() {
+    let site = site_with(Database::Sqlite, "");
+    let shops = open_shops(&site, &mut Dice(1));
+    let board = Board::new(shops.len());
+    let (answers, ()) = under_load(&site, &board, &shops, |board| board.wait_for_steps(12));
+    assert_eq!(about(&site, &shops, &answers), (0, 0, 0));
+    // A till was told a signature that is not kept.
+    let mut other = answers.clone();
+    other[3].signature = answers[4].signature.clone();
+    assert_eq!(about(&site, &shops, &other), (1, 0, 0));
+    // A till was told a number that another step has.
+    other = answers.clone();
+    other[3].counter = answers[4].counter;
+    assert_eq!(about(&site, &shops, &other), (1, 0, 0));
+    // A step was signed that nobody was told of.
+    assert_eq!(about(&site, &shops, &answers[1..]), (0, 1, 0));
+    // A repeat is answered otherwise.
+    let mut verdict = Verdict::default();
+    other = answers.clone();
+    other[0].text = answers[1].text.clone();
+    verdict.ask_again(&site, &board, other.iter().take(2));
+    assert_eq!((verdict.doubled, verdict.complaints.len()), (1, 1));
+}
+
+#[test]
+fn the_questions_notice_gaps_and_repetitions() {
+    let shop = Shop {
+        tss: "of-a-test".to_owned(),
+        clients: Vec::new(),
+    };
+    let about = |counters: &[u64], starts: &[u64], last: u64| {
+        let history = History {
+            counters: counters.to_vec(),
+            starts: starts.to_vec(),
+            ..History::default()
+        };
+        let mut verdict = Verdict::default();
+        verdict.check_counters(&shop, &history, last);
+        (verdict.lost, verdict.doubled, verdict.gaps)
+    };
+    assert_eq!(about(&[2, 3, 4, 5], &[1, 2], 5), (0, 0, 0));
+    assert_eq!(about(&[2, 3, 5], &[1, 2], 5), (0, 0, 1));
+    assert_eq!(about(&[4, 5], &[1, 2], 5), (0, 0, 2));
+    assert_eq!(about(&[2, 3, 3, 4], &[1, 2], 4), (0, 1, 0));
+    assert_eq!(about(&[2, 3, 4], &[2, 2], 4), (0, 1, 1));
+    assert_eq!(about(&[2, 3, 4], &[1], 5), (1, 0, 0));
 }

@@ -44,6 +44,10 @@ impl Submit for WithHangingToken {
         self.lanes.submit(tss, caller, command, reply);
     }
 
+    fn keeps_up(&self) -> bool {
+        self.lanes.keeps_up()
+    }
+
     fn token_health(&self) -> Vec<TokenStatus> {
         let stuck = Arc::clone(&self.stuck);
         let question: Signs = Box::new(move || stuck.sign());

@@ -6,7 +6,7 @@ pub mod client;
 mod clients;
 mod early;
 mod errors;
-mod exports;
+pub mod exports;
 mod golden;
 mod head;
 mod health;

@@ -330,6 +330,14 @@ fn a_certificate_that_is_not_fit_for_log_messages_is_refused() {
     refused("critical extension", &|wish| {
         wish.more.push(raw_extension("1.2.3.4", true, b"\x05\x00"));
     });
+    refused("critical extension", &|wish| {
+        // extKeyUsage is known to OpenSSL, but nothing that a reader of log messages looks at.
+        wish.more.push(raw_extension(
+            "2.5.29.37",
+            true,
+            b"\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01",
+        ));
+    });
     // privateKeyUsagePeriod: notBefore and notAfter as [0] and [1].
     let period = |first: Option<&[u8]>, last: Option<&[u8]>| {
         let mut value = vec![0x30, 0];
@@ -409,6 +417,11 @@ fn a_chain_that_does_not_hold_is_refused() {
         let mut usage = KeyUsage::new();
         usage.critical().crl_sign();
         wish.usage = Some(usage);
+    });
+    refused("critical extension", &|wish| {
+        // nameConstraints, no matter which.
+        let value = b"\x30\x08\xa0\x06\x30\x04\x82\x02de";
+        wish.more.push(raw_extension("2.5.29.30", true, value));
     });
     // One that is no CA.
     let odd = below_root(&|wish| wish.is_ca = false);

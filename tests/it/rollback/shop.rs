@@ -22,23 +22,27 @@ pub struct Shop {
 impl Shop {
     /// Opens with its server running.
     pub fn open(place: Option<Place>) -> Self {
+        let url = place.as_ref().map(url);
+        let mut shop = Self::closed(url.as_deref());
+        shop.place = place;
+        shop.start();
+        shop
+    }
+
+    /// Has never been opened; its ledger is in PostgreSQL where there is a URL.
+    pub fn closed(postgres: Option<&str>) -> Self {
         let installation = Installation::new();
-        if let Some(place) = &place {
-            let StoreConfig::Postgres { url, .. } = place.config() else {
-                panic!("this place is for PostgreSQL");
-            };
+        if let Some(url) = postgres {
             let file = installation.path("siegel.toml");
             let text = fs::read_to_string(&file).unwrap();
             let text = text.replace("sqlite = \"siegel.db\"", &format!("postgres = {url:?}"));
             fs::write(file, text).unwrap();
         }
         installation.write_credentials("http://127.0.0.1/api/v2");
-        let mut shop = Self {
+        Self {
             installation,
-            place,
-        };
-        shop.start();
-        shop
+            place: None,
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

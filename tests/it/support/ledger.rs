@@ -233,10 +233,12 @@ pub fn to_create(ids: &[TssId]) -> BTreeMap<TssId, Needs> {
     ids.iter().map(|id| (*id, needs.clone())).collect()
 }
 
-/// The state of one TSS as a lane loads it.
+/// The state of one TSS as a lane loads it, once nobody else holds it.
 pub fn load(lane: &mut dyn LaneLedger, id: TssId) -> LoadedTss {
-    let mut held = lane.lock(&lock_only(&[id])).unwrap();
-    held.take_loaded().remove(&id).unwrap()
+    crate::http::client::wait_for("the lock of a TSS", || {
+        let mut held = lane.lock(&lock_only(&[id])).unwrap();
+        held.take_loaded().remove(&id)
+    })
 }
 
 /// A TSS on this device, with every optional column filled.

@@ -103,7 +103,6 @@ impl Process {
                 .env("LD_PRELOAD", library)
                 .env("FAKETIME_TIMESTAMP_FILE", file)
                 .env("FAKETIME_NO_CACHE", "1")
-                .env("FAKETIME_DISABLE_SHM", "1")
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
                 .env("DONT_FAKE_MONOTONIC", "1")
                 .env("NO_FAKE_STAT", "1");
@@ -163,6 +162,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What libfaketime leaves behind in the memory of the system.
+        let id = self.child.id();
+        for name in [
+            format!("faketime_shm_{id}"),
+            format!("sem.faketime_sem_{id}"),
+        ] {
+            let _ = std::fs::remove_file(Path::new("/dev/shm").join(name));
+        }
     }
 }
 

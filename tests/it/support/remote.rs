@@ -22,13 +22,13 @@ impl RemoteToken {
     #[cfg(not(target_arch = "x86_64"))]
     pub const MODULE: &str = "/usr/lib/aarch64-linux-gnu/pkcs11/p11-kit-client.so";
 
-    /// Whether both ends are installed; if not, a line is printed, or with `SIEGEL_NEED_P11KIT=1` this
+    /// Whether both ends are installed; if not, a line is printed, or with `SIEGEL_NEED_P11_KIT=1` this
     /// fails.
     pub fn is_installed() -> bool {
         let server = Path::new("/usr/libexec/p11-kit/p11-kit-server");
         let found = Path::new(Self::MODULE).is_file() && server.is_file();
         if !found {
-            let needed = std::env::var("SIEGEL_NEED_P11KIT").is_ok_and(|needed| needed == "1");
+            let needed = std::env::var("SIEGEL_NEED_P11_KIT").is_ok_and(|needed| needed == "1");
             assert!(!needed, "install the packages p11-kit and p11-kit-modules");
             println!("no link to a token here: p11-kit and p11-kit-modules are not installed");
         }

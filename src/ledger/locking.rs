@@ -1,0 +1,105 @@
+//! Beginning a batch, and the locks of its rows.
+
+use super::connection::EitherConnection;
+use super::postgres;
+use crate::sma::Needs;
+use crate::terms::{ClientId, TssId};
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// On PostgreSQL the transaction holds the locks; on SQLite it opens after signing (design decision 2).
+pub(super) fn begin(connection: &mut EitherConnection, lock_wait_ms: u32) -> QueryResult<()> {
+    match connection {
+        EitherConnection::Sqlite(_) => Ok(()),
+        EitherConnection::Postgres(connection) => begin_on_postgres(connection, lock_wait_ms),
+    }
+}
+
+fn begin_on_postgres(connection: &mut PgConnection, lock_wait_ms: u32) -> QueryResult<()> {
+    let begin = postgres::BEGIN;
+    connection.batch_execute(&format!("{begin}; SET LOCAL lock_timeout = {lock_wait_ms}"))
+}
+
+/// Locks all of them, or what can be had without waiting any longer. Answers with those it has not got.
+pub(super) fn lock_rows(
+    connection: &mut PgConnection,
+    needs: &BTreeMap<TssId, Needs>,
+    lock_wait_ms: u32,
+) -> QueryResult<BTreeSet<TssId>> {
+    match lock_all_rows(connection, needs) {
+        Ok(()) => Ok(BTreeSet::new()),
+        Err(QueryError::DatabaseError(kind, _)) if kind != DatabaseErrorKind::ClosedConnection => {
+            connection.batch_execute("ROLLBACK")?;
+            begin_on_postgres(connection, lock_wait_ms)?;
+            lock_free_rows(connection, needs)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Rows first, in id order; then the right to create what does not exist yet, in one order too.
+fn lock_all_rows(connection: &mut PgConnection, needs: &BTreeMap<TssId, Needs>) -> QueryResult<()> {
+    let ids: Vec<String> = needs.keys().map(ToString::to_string).collect();
+    let present = postgres::lock_tss(connection, &ids)?;
+    let created: Vec<String> = needs
+        .iter()
+        .filter(|(_, needs)| needs.free_device.is_some())
+        .map(|(id, _)| id.to_string())
+        .filter(|id| !present.contains(id))
+        .collect();
+    postgres::lock_absent(connection, &created)?;
+    if !created.is_empty() {
+        // While we waited for that right, its last holder may have used it.
+        postgres::lock_tss(connection, &created)?;
+    }
+    let clients: BTreeSet<String> = needs
+        .values()
+        .flat_map(|needs| needs.client_ids_new.iter().map(ToString::to_string))
+        .collect();
+    let clients: Vec<String> = clients.into_iter().collect();
+    postgres::lock_absent(connection, &clients)
+}
+
+/// The same without waiting for anybody.
+fn lock_free_rows(
+    connection: &mut PgConnection,
+    needs: &BTreeMap<TssId, Needs>,
+) -> QueryResult<BTreeSet<TssId>> {
+    let named = |ids: Vec<&TssId>| -> Vec<String> { ids.iter().map(ToString::to_string).collect() };
+    let is_in = |ids: &[String], id: &TssId| ids.contains(&id.to_string());
+    let mut locked = postgres::lock_free_tss(connection, &named(needs.keys().collect()))?;
+    let others = needs.keys().filter(|id| !is_in(&locked, id)).collect();
+    let creatable = needs
+        .iter()
+        .filter(|(id, needs)| needs.free_device.is_some() && !is_in(&locked, id))
+        .map(|(id, _)| id)
+        .collect();
+    let created = postgres::lock_free_absent(connection, &named(creatable))?;
+    // The last holder of that right may have used it, and somebody may have locked what came of it.
+    locked.extend(postgres::lock_free_tss(connection, &created)?);
+    let present = postgres::present_tss(connection, &named(others))?;
+    let clients: BTreeSet<String> = needs
+        .values()
+        .flat_map(|needs| needs.client_ids_new.iter().map(ToString::to_string))
+        .collect();
+    let clients: Vec<String> = clients.into_iter().collect();
+    let clients = postgres::lock_free_absent(connection, &clients)?;
+    let is_late = |id: &TssId, needs: &Needs| {
+        let has_row = is_in(&locked, id);
+        let has_right = needs.free_device.is_none() || is_in(&created, id);
+        let makes = |client: &ClientId| clients.contains(&client.to_string());
+        (!has_row && (is_in(&present, id) || !has_right)) || !needs.client_ids_new.iter().all(makes)
+    };
+    let late = needs.iter().filter(|(id, needs)| is_late(id, needs));
+    Ok(late.map(|(id, _)| *id).collect())
+}
+
+/// Ends what [`begin`] began; whether the connection can be used on.
+pub(super) fn rolled_back_politely(connection: &mut EitherConnection) -> bool {
+    match connection {
+        EitherConnection::Sqlite(_) => true,
+        EitherConnection::Postgres(connection) => connection.batch_execute("ROLLBACK").is_ok(),
+    }
+}

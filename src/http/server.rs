@@ -60,7 +60,7 @@ pub enum ServeError {
 
 /// Serves until the returned server is stopped; signals are the caller's business.
 ///
-/// Put together from the parts of `HttpServer`, which has no place for a [`Connection`] of one's own.
+/// Put together from the parts of `HttpServer`, which has no place for connections of one's own.
 ///
 /// # Errors
 /// When the ledger does not hand out its token secrets, or the listener cannot be used.

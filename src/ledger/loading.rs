@@ -20,10 +20,13 @@ const PAIRS_MAX: usize = 100;
 
 const ACTION: &str = "load the state of a TSS";
 
+/// Tells labels of tokens, asked for each batch with a new TSS.
+pub type TokenLabels = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// Which free devices a lane may give to new TSSs.
 pub(super) struct DeviceChoice {
-    /// Labels of the tokens they may be in; `None`: any.
-    pub tokens: Option<Vec<String>>,
+    /// Labels of the tokens they may be in at this moment; `None`: any.
+    pub tokens: Option<TokenLabels>,
     pub withheld: WithheldDevices,
 }
 
@@ -133,7 +136,8 @@ fn free_devices(
         let all = choice.withheld.all();
         all.iter().map(ToString::to_string).collect()
     };
-    let tokens = choice.tokens.as_deref();
+    let tokens = choice.tokens.as_ref().map(|tokens| tokens());
+    let tokens = tokens.as_deref();
     if let EitherConnection::Postgres(postgres) = connection {
         let serials = postgres::reserve_devices(postgres, environment, tokens, &withheld(), count)
             .map_err(unavailable(ACTION))?;

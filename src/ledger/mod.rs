@@ -39,6 +39,7 @@ mod token_labels;
 mod token_pairs;
 mod values;
 mod vitals;
+mod wrapped_keys;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use clearance::Clearance;
@@ -46,6 +47,7 @@ pub use lane::{
     ActiveToken, Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage,
     TssBatch, WithheldDevices,
 };
+pub use loading::TokenLabels;
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};

@@ -3,8 +3,8 @@
 use super::entrance::{Entrance, Exit, Taken, way_in};
 use super::job::{AnswerOnce, Job};
 use super::lane::{Lane, refuse_all, unavailable};
-use super::meter::{LaneMeter, LaneReading, TokenReading};
-use super::new_tss::{place_of, token_for_new};
+use super::meter::{Kept, LaneMeter, LaneReading, TokenReading};
+use super::new_tss::{for_new, place_of, token_for_new};
 use super::pairs::{TokenPair, TokenPairs};
 use super::trouble::Trouble;
 use super::{Reply, SigningError, Submit, TokenStatus, lock};
@@ -83,8 +83,8 @@ impl Lanes {
         let mut threads = Vec::new();
         for token in lane_tokens(store, &tokens, settings) {
             let ledger = if token.is_empty() {
-                // Nothing is to be made of a device whose token is not here.
-                store.lane_for_tokens(tokens.keys().cloned().collect())?
+                let tokens = Arc::clone(&tokens);
+                store.lane_for_tokens(Box::new(move || for_new(&tokens)))?
             } else {
                 // A new TSS gets a device of the token whose lane it comes from.
                 store.lane_for_token(&token)?
@@ -284,8 +284,12 @@ fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
 /// The life of a lane's thread: until its queue is closed and empty.
 fn run(lane: &mut Lane, queue: &Exit) {
     loop {
-        lane.meter
-            .keeps(lane.early.len(), lane.unfinished.len(), lane.stopped.len());
+        lane.meter.keeps(&Kept {
+            waiting_early: lane.early.len(),
+            locked_out: lane.locked_out.len(),
+            unfinished: lane.unfinished.len(),
+            stopped: lane.stopped.len(),
+        });
         let mut jobs: Vec<Job> = lane.decided_anew.drain(..).collect();
         jobs.extend(lane.locked_out.take_due(lane.clock.as_ref()));
         jobs.extend(lane.take_due_early());

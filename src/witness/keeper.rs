@@ -218,7 +218,9 @@ impl Keeper {
     /// Compares what stands behind a fresh connection, and clears it.
     fn compare_now(&mut self) -> Result<(), LedgerError> {
         // Generations first: a token that changes meanwhile is compared again.
-        let generations: Vec<(String, u64)> = self.tokens.iter().map(generation).collect();
+        let generation =
+            |(label, token): (&String, &Anchored)| (label.clone(), token.csp.generation());
+        let generations: Vec<_> = self.tokens.iter().map(generation).collect();
         let mut unread = Vec::new();
         for (label, token) in &mut self.tokens {
             if let Err(error) = token.read(&self.ledger) {
@@ -247,7 +249,7 @@ impl Keeper {
             }
         }
         self.clear_server(&mut survey)?;
-        self.tell_status(&store);
+        self.tell_status();
         Ok(())
     }
 
@@ -321,8 +323,17 @@ impl Keeper {
         Ok(())
     }
 
+    /// A node that signs nothing at the moment must not keep the others waiting for its comparison.
+    fn look_for_another_server(&mut self) {
+        let now = self.store.server();
+        if now.is_ok_and(|now| self.server.as_ref().is_some_and(|known| *known != now)) {
+            self.server = None;
+        }
+    }
+
     /// Node file and anchors. Nothing waits for this, and what fails is done a second later.
     fn write(&mut self) {
+        self.look_for_another_server();
         let totals = match self.store.token_totals() {
             Ok(totals) => totals,
             Err(error) => {
@@ -378,12 +389,11 @@ impl Keeper {
         {
             tracing::debug!(%error, "this node could not say that it is there");
         }
-        let store = self.store.clone();
-        self.tell_status(&store);
+        self.tell_status();
     }
 
-    fn tell_status(&self, store: &Store) {
-        let held = store.held_count();
+    fn tell_status(&self) {
+        let held = self.store.held_count();
         let keeping = self.tokens.iter().filter(|(_, token)| token.keeps);
         let anchors = keeping.map(|(label, _)| label.clone()).collect();
         let mut status = lock(&self.status);
@@ -393,8 +403,4 @@ impl Keeper {
             status.held = held;
         }
     }
-}
-
-fn generation((label, token): (&String, &Anchored)) -> (String, u64) {
-    (label.clone(), token.csp.generation())
 }

@@ -106,6 +106,12 @@ impl TestServerBuilder {
         self
     }
 
+    /// More lines of `[pki]`.
+    pub const fn pki(mut self, lines: &'static str) -> Self {
+        self.pki = lines;
+        self
+    }
+
     /// Devices of TEST come from a foreign CA.
     pub const fn foreign(mut self) -> Self {
         self.pki = "source = \"foreign\"";

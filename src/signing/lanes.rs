@@ -3,7 +3,7 @@
 use super::entrance::{Entrance, Exit, Taken, way_in};
 use super::job::{AnswerOnce, Job};
 use super::lane::{Lane, refuse_all, unavailable};
-use super::meter::{LaneMeter, LaneReading, TokenReading};
+use super::meter::{Kept, LaneMeter, LaneReading, TokenReading};
 use super::new_tss::{for_new, place_of, token_for_new};
 use super::pairs::{TokenPair, TokenPairs};
 use super::trouble::Trouble;
@@ -284,8 +284,12 @@ fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
 /// The life of a lane's thread: until its queue is closed and empty.
 fn run(lane: &mut Lane, queue: &Exit) {
     loop {
-        lane.meter
-            .keeps(lane.early.len(), lane.unfinished.len(), lane.stopped.len());
+        lane.meter.keeps(&Kept {
+            waiting_early: lane.early.len(),
+            locked_out: lane.locked_out.len(),
+            unfinished: lane.unfinished.len(),
+            stopped: lane.stopped.len(),
+        });
         let mut jobs: Vec<Job> = lane.decided_anew.drain(..).collect();
         jobs.extend(lane.locked_out.take_due(lane.clock.as_ref()));
         jobs.extend(lane.take_due_early());

@@ -52,6 +52,11 @@ impl LockedOut {
         others
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
     /// All of them, if it is time to try again.
     pub fn take_due(&mut self, clock: &dyn Clock) -> Vec<Job> {
         if self.jobs.is_empty() || clock.monotonic_ms() < self.look_ms {

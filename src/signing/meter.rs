@@ -28,8 +28,17 @@ pub struct LaneMeter {
     /// Commands refused because there was no place for them.
     pub refused: Counter,
     waiting_early: AtomicUsize,
+    locked_out: AtomicUsize,
     unfinished: AtomicUsize,
     stopped: AtomicUsize,
+}
+
+/// What a lane keeps between two batches.
+pub(super) struct Kept {
+    pub waiting_early: usize,
+    pub locked_out: usize,
+    pub unfinished: usize,
+    pub stopped: usize,
 }
 
 impl Default for LaneMeter {
@@ -44,6 +53,7 @@ impl Default for LaneMeter {
             commits_failed: Counter::default(),
             refused: Counter::default(),
             waiting_early: AtomicUsize::new(0),
+            locked_out: AtomicUsize::new(0),
             unfinished: AtomicUsize::new(0),
             stopped: AtomicUsize::new(0),
         }
@@ -51,11 +61,17 @@ impl Default for LaneMeter {
 }
 
 impl LaneMeter {
-    /// What a lane keeps between two batches: early steps, unfinished batches, stopped TSSs.
-    pub(super) fn keeps(&self, waiting_early: usize, unfinished: usize, stopped: usize) {
-        self.waiting_early.store(waiting_early, Relaxed);
-        self.unfinished.store(unfinished, Relaxed);
-        self.stopped.store(stopped, Relaxed);
+    /// What a lane keeps between two batches.
+    pub(super) fn keeps(&self, kept: &Kept) {
+        self.waiting_early.store(kept.waiting_early, Relaxed);
+        self.locked_out.store(kept.locked_out, Relaxed);
+        self.unfinished.store(kept.unfinished, Relaxed);
+        self.stopped.store(kept.stopped, Relaxed);
+    }
+
+    /// Commands for TSSs that another node holds.
+    pub fn locked_out(&self) -> usize {
+        self.locked_out.load(Relaxed)
     }
 
     /// Steps that wait for the steps before them.

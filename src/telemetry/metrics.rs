@@ -136,6 +136,7 @@ impl Everything {
             page.each(row, all(), labels, |lane| size(read(lane)))
         };
         number(row::LANE_EARLY, |lane| lane.meter.waiting_early(), page)?;
+        number(row::LANE_LOCKED_OUT, |lane| lane.meter.locked_out(), page)?;
         number(row::LANE_UNFINISHED, |lane| lane.meter.unfinished(), page)?;
         number(row::LANE_STOPPED, |lane| lane.meter.stopped(), page)?;
         page.family(row::LANE_BATCH, all(), labels, |lane| {
@@ -197,15 +198,13 @@ impl Everything {
         page.number(row::LEDGER_CONNECTIONS, connections.in_use.into())?;
         page.number(row::LEDGER_CONNECTIONS_MAX, connections.max.into())?;
         page.number(row::DEVICES_TARGET, self.0.devices_target.into())?;
-        let lag =
-            |(token, lag): (&String, &u64)| ([("token", token.clone())], ConstGauge::new(*lag));
         let witnesses = self.0.witnesses.lock();
-        let anchor_lag = witnesses
-            .unwrap_or_else(PoisonError::into_inner)
-            .anchor_lag
-            .clone();
-        let lags: Vec<_> = anchor_lag.iter().map(lag).collect();
-        page.pairs(row::ANCHOR_LAG, &lags)?;
+        let witnesses = witnesses.unwrap_or_else(PoisonError::into_inner).clone();
+        page.number(row::LEDGER_COMPARED, u64::from(witnesses.is_compared))?;
+        page.number(row::LEDGER_HELD, witnesses.held)?;
+        let lags = witnesses.anchor_lag.into_iter();
+        let lags = lags.map(|(token, lag)| ([("token", token)], ConstGauge::new(lag)));
+        page.pairs(row::ANCHOR_LAG, &lags.collect::<Vec<_>>())?;
         let Some(ledger) = sample.ledger else {
             return Ok(());
         };

@@ -120,6 +120,7 @@ metrics! {
     LANE_PLACES = gauge("siegel_lane_places", &["lane"], "Commands that may wait or be at work in a lane; the last quarter only for steps of begun transactions");
     LANE_REFUSED = counter("siegel_lane_refused", &["lane"], "Commands answered 503 because there was no place for them");
     LANE_EARLY = gauge("siegel_lane_early_commands", &["lane"], "Steps that wait for the steps before them");
+    LANE_LOCKED_OUT = gauge("siegel_lane_locked_out_commands", &["lane"], "Commands for TSSs that another node holds");
     LANE_UNFINISHED = gauge("siegel_lane_unfinished_batches", &["lane"], "Signed batches that are not known to be kept");
     LANE_STOPPED = gauge("siegel_lane_stopped_tss", &["lane"], "TSSs that sign nothing more until a person has looked");
     LANE_BATCH = histogram("siegel_lane_batch_commands", &["lane"], "Commands per batch");
@@ -150,7 +151,9 @@ metrics! {
     LEDGER_EXPORTS = gauge("siegel_ledger_exports", &["state"], "Exports that wait for a worker (PENDING) or are at work (WORKING), on all nodes");
     LEDGER_CONNECTIONS = gauge("siegel_ledger_connections_in_use", &[], "Connections to the database at work, without those of the lanes");
     LEDGER_CONNECTIONS_MAX = gauge("siegel_ledger_connections_max", &[], "Connections to the database, without those of the lanes");
-    ANCHOR_LAG = gauge("siegel_anchor_lag_messages", &["token"], "Committed messages that the witness in the token does not know of yet; missing where there is no witness");
+    LEDGER_COMPARED = gauge("siegel_ledger_compared", &[], "1 when the ledger behind this node was compared with its witnesses; only then it is signed with");
+    LEDGER_HELD = gauge("siegel_ledger_held_tss", &[], "TSSs that have lost messages by what the witnesses say, and wait for a person's decision");
+    ANCHOR_LAG = gauge("siegel_anchor_lag_messages", &["token"], "Committed messages that the witness in the token does not know of yet; missing where there is no witness, and on nodes that do not write it");
 
     PROCESS_CPU = counter("process_cpu_seconds", &[], "CPU time of the process, user and system");
     PROCESS_RESIDENT = gauge("process_resident_memory_bytes", &[], "Memory of the process that is in RAM");

@@ -132,8 +132,6 @@ impl Rebuilding {
             request_digest: more
                 .and_then(|more| more.request_digest)
                 .unwrap_or_default(),
-            // Log messages say nothing of it; a repeat then brings its pairs as one of an older ledger does.
-            metadata_digest: None,
             signature_counter: SignatureCounter::new(read.signature_counter),
             log_time: time,
             signature: read.signature.clone(),

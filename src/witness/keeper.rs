@@ -360,7 +360,10 @@ impl Keeper {
             return;
         }
         let released = self.store.released();
-        if let Err(error) = file.add(&fresh, &self.file_totals, || released.marks()) {
+        let was_told = file.lacks_something();
+        if let Err(error) = file.add(&fresh, &self.file_totals, || released.marks())
+            && !was_told
+        {
             tracing::error!(error = %chain(&error), "the node file could not be written");
         }
     }

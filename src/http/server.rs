@@ -259,11 +259,9 @@ fn request_id(desk: &Desk, request: &ServiceRequest) -> Option<HeaderValue> {
     let given = request.headers().get(&REQUEST_ID).cloned();
     let given = given
         .filter(|value| (1..=REQUEST_ID_LEN_MAX).contains(&value.len()) && value.to_str().is_ok());
-    given.or_else(|| random_id(desk))
+    given.or_else(|| own_id(desk))
 }
 
-fn random_id(desk: &Desk) -> Option<HeaderValue> {
-    let mut bytes = [0; 16];
-    desk.door.entropy.fill(&mut bytes);
-    HeaderValue::from_str(&hex::encode(bytes)).ok()
+fn own_id(desk: &Desk) -> Option<HeaderValue> {
+    HeaderValue::from_str(&desk.request_ids.next()).ok()
 }

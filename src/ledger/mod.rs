@@ -7,6 +7,7 @@
 //! Two sides: [`lane`] is what signing uses (lock, load, commit), [`Store`] is everything else.
 
 mod accounts;
+mod bulk;
 mod clearance;
 mod committing;
 mod connection;
@@ -20,6 +21,7 @@ mod locking;
 mod logins;
 mod management;
 mod nodes;
+mod points;
 mod postgres;
 mod reading;
 mod records;

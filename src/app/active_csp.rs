@@ -55,6 +55,10 @@ impl Csp for ActiveCsp {
         self.active()?.generate_key_pair(id, curve)
     }
 
+    fn generate_device_key(&self, id: KeyId, curve: Curve) -> Result<KeyPair, CspError> {
+        self.active()?.generate_device_key(id, curve)
+    }
+
     fn sign(&self, key: &KeyPair, digest: &[u8]) -> Result<Vec<u8>, CspError> {
         self.active()?.sign(key, digest)
     }

@@ -18,3 +18,4 @@ pub use clock::{Stopwatch, SystemClock};
 pub use entropy::SystemEntropy;
 pub use foreign_ca::{ForeignCa, ForeignCaError};
 pub use node::{Node, NodeError};
+pub use tokens::wrapping;

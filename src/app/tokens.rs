@@ -3,7 +3,7 @@
 use super::NodeError;
 use crate::config::Config;
 use crate::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig};
-use crate::csp::{Csp, CspError, TokenState};
+use crate::csp::{Csp, CspError, TokenState, Wrapping};
 use crate::ledger::Store;
 use crate::signing::{Member, Token, TokenPair, TokenPairs, TokensNeeded};
 use crate::terms::{Clock, Entropy};
@@ -18,6 +18,7 @@ pub(super) fn open(
     entropy: &Arc<dyn Entropy>,
 ) -> Result<TokenPairs, NodeError> {
     let opening = Opening {
+        wrapping: wrapping(config, store),
         needed: config.start_when,
         store,
         clock,
@@ -84,7 +85,17 @@ pub(super) fn switch_after_s(config: &Config, pairs: &TokenPairs) -> BTreeMap<St
     pairs.iter().filter_map(after_s).collect()
 }
 
+/// Keys that were wrapped can be used whatever the settings say now.
+pub fn wrapping(config: &Config, store: &Store) -> Wrapping {
+    Wrapping {
+        vault: Arc::new(store.clone()),
+        is_for_new_keys: config.wraps_keys,
+        handles_max: config.wrapped_handles_max,
+    }
+}
+
 struct Opening<'a> {
+    wrapping: Wrapping,
     needed: TokensNeeded,
     store: &'a Store,
     clock: &'a Arc<dyn Clock>,
@@ -108,6 +119,10 @@ impl Opening<'_> {
 
     /// The token, and why it is not there if it is not.
     fn open(&self, section: &TokenConfig) -> Result<(Arc<dyn Csp>, Option<CspError>), NodeError> {
+        let section = &TokenConfig {
+            wrapping: Some(self.wrapping.clone()),
+            ..section.clone()
+        };
         let (clock, entropy) = (Arc::clone(self.clock), Arc::clone(self.entropy));
         let absence = match Pkcs11Token::open(section.clone(), entropy, clock) {
             Ok(token) => {

@@ -6,10 +6,10 @@ mod list;
 
 use super::files::write_public;
 use super::serve::forbid_core_dumps;
-use crate::app::{ForeignCa, ForeignCaError, SystemClock, SystemEntropy};
+use crate::app::{ForeignCa, ForeignCaError, SystemClock, SystemEntropy, wrapping};
 use crate::config::{Config, device_curve};
-use crate::csp::Csp as _;
 use crate::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig, environment, report};
+use crate::csp::{Csp as _, Wrapping};
 use crate::ledger::{Store, WaitingDevice};
 use crate::pki::{Checked, ForeignCertificate};
 use crate::telemetry;
@@ -123,6 +123,7 @@ pub(super) fn run(args: &PkiArgs) -> anyhow::Result<ExitCode> {
         } => {
             let token = section(&config, token)?;
             let wish = Wish {
+                wrapping: wrapping(&config, &store),
                 count: *count,
                 curve: curve.unwrap_or(config.curve),
                 out,
@@ -213,6 +214,7 @@ fn label(token: &TokenConfig) -> anyhow::Result<String> {
 
 /// What is asked for; without a count, what is there.
 struct Wish<'a> {
+    wrapping: Wrapping,
     count: Option<u32>,
     curve: Curve,
     out: &'a Path,
@@ -232,7 +234,11 @@ fn request(store: &Store, token: &TokenConfig, wish: &Wish<'_>) -> anyhow::Resul
         }
         Some(count) => {
             let clock = Arc::new(SystemClock::new());
-            let csp = Pkcs11Token::open(token.clone(), Arc::new(SystemEntropy), clock.clone())
+            let section = TokenConfig {
+                wrapping: Some(wish.wrapping.clone()),
+                ..token.clone()
+            };
+            let csp = Pkcs11Token::open(section, Arc::new(SystemEntropy), clock.clone())
                 .with_context(|| format!("the token {} cannot be used", token.name))?;
             refuse_inactive(store, csp.token(), token)?;
             let foreign = ForeignCa::new(store, csp.token(), token.environment)?;

@@ -56,6 +56,8 @@ struct RawPki {
     source: Option<String>,
     curve: Option<String>,
     pool_target: Option<u32>,
+    keys: Option<String>,
+    wrapped_handles_max: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -120,6 +122,12 @@ impl RawConfig {
             tokens,
             device_source: self.pki.source()?,
             curve: self.pki.curve()?,
+            wraps_keys: self.pki.wraps_keys()?,
+            wrapped_handles_max: at_least_one(
+                "pki.wrapped_handles_max",
+                self.pki.wrapped_handles_max,
+            )?
+            .unwrap_or(1000),
             pool_target: self.pki.pool_target.unwrap_or(20),
             rules: self.limits.check()?,
             lanes,
@@ -143,6 +151,14 @@ impl RawSecrets {
 }
 
 impl RawPki {
+    fn wraps_keys(&self) -> Result<bool, ConfigError> {
+        match self.keys.as_deref() {
+            None | Some("token") => Ok(false),
+            Some("wrapped") => Ok(true),
+            Some(_) => Err(value("pki.keys", "must be \"token\" or \"wrapped\"")),
+        }
+    }
+
     fn source(&self) -> Result<DeviceSource, ConfigError> {
         match self.source.as_deref() {
             None | Some("test-ca") => Ok(DeviceSource::TestCa),

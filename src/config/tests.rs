@@ -69,6 +69,11 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
         ),
         ("[pki]\ncurve = \"secp192r1\"", "pki.curve must be"),
         ("[pki]\nsource = \"bsi\"", "pki.source must be"),
+        ("[pki]\nkeys = \"file\"", "pki.keys must be"),
+        (
+            "[pki]\nwrapped_handles_max = 0",
+            "pki.wrapped_handles_max must be",
+        ),
         ("[api]\nlog_format = \"v1\"", "api.log_format must be"),
         ("[api]\naccess_token_s = 0", "api.access_token_s must be"),
         (

@@ -5,10 +5,12 @@
 
 pub mod check;
 pub mod pkcs11;
+mod vault;
 mod vitals;
 
 use crate::terms::Curve;
 use std::fmt;
+pub use vault::{KeyVault, VaultError, WrapMechanism, WrappedKey, Wrapping};
 pub use vitals::{TokenState, TokenVitals};
 
 /// Identifies a key pair within its token: the random `CKA_ID` we chose, the same on both halves.
@@ -154,6 +156,8 @@ pub struct Anchor {
 ///   software against `key.public_key`; `WrongKey` otherwise, and the signature is not released;
 /// - after an `Err` of `sign` a signature may or may not have been made, but none left the CSP;
 /// - a key pair is generated in the token: sensitive, never extractable, and read back before `Ok`;
+/// - a wrapped key was extractable once, to be wrapped; it is kept before `Ok`, and its handle is one that was
+///   just resolved each time it is unwrapped;
 /// - what `write_anchor` has written is found by `anchors`, also after the token was opened anew; where
 ///   several are found for one ledger the highest counts, and a lower one never takes its place. It
 ///   survives a power cut only where the module syncs what it writes.
@@ -166,6 +170,12 @@ pub trait Csp: Send + Sync {
 
     /// Makes a key pair under `id`.
     fn generate_key_pair(&self, id: KeyId, curve: Curve) -> Result<KeyPair, CspError>;
+
+    /// Makes a key pair for a device under `id`. May keep its private half wrapped outside of the token, where
+    /// the settings say so.
+    fn generate_device_key(&self, id: KeyId, curve: Curve) -> Result<KeyPair, CspError> {
+        self.generate_key_pair(id, curve)
+    }
 
     /// Signs a digest.
     fn sign(&self, key: &KeyPair, digest: &[u8]) -> Result<Vec<u8>, CspError>;

@@ -302,6 +302,21 @@ fn bearer_token(header: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+async fn read_token(
+    desk: &web::Data<Desk>,
+    text: &Arc<str>,
+    now: SeTime,
+    now_ms: u64,
+) -> Result<TokenBearer, Problem> {
+    if !desk.tokens.knows_secret_of(text) {
+        let (own, text) = (desk.clone(), Arc::clone(text));
+        desk.ask(move |_| own.tokens.learn_secret_of(&text, now_ms))
+            .await?;
+    }
+    let bearer = desk.tokens.read(text, TokenType::Bearer, now);
+    bearer.ok_or_else(|| Problem::unauthorized("could not parse jwt"))
+}
+
 async fn authorize(desk: web::Data<Desk>, token: String) -> Result<TokenBearer, Problem> {
     let (now, now_ms) = (desk.door.clock.now(), desk.door.clock.monotonic_ms());
     let own = desk.clone();
@@ -310,13 +325,10 @@ async fn authorize(desk: web::Data<Desk>, token: String) -> Result<TokenBearer, 
         let own = desk.clone();
         desk.ask(move |_| own.tokens.renew(now_ms)).await?;
     }
-    if !own.tokens.knows_secret_of(&text) {
-        let (own, text) = (desk.clone(), Arc::clone(&text));
-        desk.ask(move |_| own.tokens.learn_secret_of(&text, now_ms))
-            .await?;
-    }
-    let bearer = own.tokens.read(&text, TokenType::Bearer, now);
-    let bearer = bearer.ok_or_else(|| Problem::unauthorized("could not parse jwt"))?;
+    let bearer = match own.tokens.known(&text, now) {
+        Some(bearer) => bearer,
+        None => read_token(&desk, &text, now, now_ms).await?,
+    };
     let works = match own.tokens.key_known(&bearer.api_key, now_ms) {
         Some(works) => works,
         None => {

@@ -13,6 +13,7 @@ use crate::sma::{self, Caller, Command, Outcome};
 use crate::terms::{Clock, Entropy, LogFormat, TssId};
 use crate::witness::{CheckStatus, Status};
 use actix_web::rt::task::spawn_blocking;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::Span;
@@ -114,6 +115,7 @@ pub struct Desk {
     pub(super) tokens: Tokens,
     pub(super) health: Health,
     pub(super) limits: Limits,
+    pub(super) request_ids: RequestIds,
     /// Held while a login without a live session, or an export, is looked for and then made, so that
     /// two calls of this node at the same time do not both make one.
     pub(super) making: Mutex<()>,
@@ -121,16 +123,41 @@ pub struct Desk {
     hashing: Arc<Semaphore>,
 }
 
+/// Ids for requests that bring none: random for each start of a server, and counted. They are no secrets,
+/// and randomness for each takes longer than parsing the request.
+pub(super) struct RequestIds {
+    start: u64,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    fn new(entropy: &dyn Entropy) -> Self {
+        let mut start = [0; 8];
+        entropy.fill(&mut start);
+        Self {
+            start: u64::from_be_bytes(start),
+            count: AtomicU64::default(),
+        }
+    }
+
+    pub(super) fn next(&self) -> String {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}{count:016x}", self.start)
+    }
+}
+
 impl Desk {
     pub(super) fn new(door: Door) -> Result<Self, LedgerError> {
         let tokens = Tokens::open(&door)?;
         let limits = Limits::new(door.settings.rates);
+        let request_ids = RequestIds::new(door.entropy.as_ref());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             door,
             tokens,
             health: Health::default(),
             limits,
+            request_ids,
             making: Mutex::default(),
             hashing: Arc::new(Semaphore::new(cores)),
         })

@@ -60,7 +60,7 @@ pub enum ServeError {
 
 /// Serves until the returned server is stopped; signals are the caller's business.
 ///
-/// Put together from the parts of `HttpServer`, which has no place for a [`Connection`] of one's own.
+/// Put together from the parts of `HttpServer`, which has no place for connections of one's own.
 ///
 /// # Errors
 /// When the ledger does not hand out its token secrets, or the listener cannot be used.
@@ -259,11 +259,9 @@ fn request_id(desk: &Desk, request: &ServiceRequest) -> Option<HeaderValue> {
     let given = request.headers().get(&REQUEST_ID).cloned();
     let given = given
         .filter(|value| (1..=REQUEST_ID_LEN_MAX).contains(&value.len()) && value.to_str().is_ok());
-    given.or_else(|| random_id(desk))
+    given.or_else(|| own_id(desk))
 }
 
-fn random_id(desk: &Desk) -> Option<HeaderValue> {
-    let mut bytes = [0; 16];
-    desk.door.entropy.fill(&mut bytes);
-    HeaderValue::from_str(&hex::encode(bytes)).ok()
+fn own_id(desk: &Desk) -> Option<HeaderValue> {
+    HeaderValue::from_str(&desk.request_ids.next()).ok()
 }

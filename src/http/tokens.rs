@@ -19,6 +19,9 @@ const KEY_FRESH_MS: u64 = 500;
 /// API keys remembered at most.
 const KEYS_KNOWN_MAX: usize = 10_000;
 
+/// How many access tokens are remembered.
+const TOKENS_KNOWN_MAX: usize = 10_000;
+
 const SECRET_LEN: usize = 32;
 
 /// Shortest time between two looks for new secrets, in milliseconds: anybody can send tokens with
@@ -72,6 +75,16 @@ pub(super) struct Tokens {
     /// Held while the secrets are read; says when that was because of a token with an unknown one.
     looked_at_ms: Mutex<Option<u64>>,
     keys: Mutex<HashMap<String, KnownKey>>,
+    /// Access tokens that were read before, each with what it says. Only whole and good ones come in, so
+    /// nobody can fill it with others.
+    read: RwLock<HashMap<String, KnownToken>>,
+}
+
+#[derive(Clone)]
+struct KnownToken {
+    bearer: TokenBearer,
+    secret_id: String,
+    expires: i64,
 }
 
 /// The secrets as they were read last.
@@ -106,6 +119,7 @@ impl Tokens {
             secrets: RwLock::default(),
             looked_at_ms: Mutex::default(),
             keys: Mutex::default(),
+            read: RwLock::default(),
         };
         tokens.load(door.clock.monotonic_ms())?;
         Ok(tokens)
@@ -247,9 +261,27 @@ impl Tokens {
         })
     }
 
+    /// An access token that was read before, as long as it is good: it has not expired, and its secret has
+    /// not been forgotten. Never blocks.
+    pub fn known(&self, token: &str, now: SeTime) -> Option<TokenBearer> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        let known = read.get(token)?;
+        let is_good = known.expires > now.unix_seconds() && self.secret(&known.secret_id).is_some();
+        is_good.then(|| known.bearer.clone())
+    }
+
+    fn remember(&self, token: &str, known: KnownToken) {
+        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        if read.len() >= TOKENS_KNOWN_MAX {
+            read.clear();
+        }
+        read.insert(token.to_owned(), known);
+    }
+
     /// Reads a token of this type that has not expired. `None`: not one of ours. Never blocks.
     pub fn read(&self, token: &str, typ: TokenType, now: SeTime) -> Option<TokenBearer> {
-        let secret = self.secret(&secret_id(token)?)?;
+        let secret_id = secret_id(token)?;
+        let secret = self.secret(&secret_id)?;
         let mut rules = Validation::new(Algorithm::HS256);
         // The clock of this node decides below, not the machine's.
         rules.validate_exp = false;
@@ -260,7 +292,17 @@ impl Tokens {
         if claims.typ != typ || claims.exp <= now.unix_seconds() {
             return None;
         }
-        claims.bearer()
+        let expires = claims.exp;
+        let bearer = claims.bearer()?;
+        if typ == TokenType::Bearer {
+            let known = KnownToken {
+                bearer: bearer.clone(),
+                secret_id,
+                expires,
+            };
+            self.remember(token, known);
+        }
+        Some(bearer)
     }
 
     /// Whether an API key may be used now; believes itself for [`KEY_FRESH_MS`]. Blocks otherwise.

@@ -1,5 +1,6 @@
 //! Writing one batch inside the transaction that holds its locks.
 
+use super::bulk;
 use super::connection::EitherConnection;
 use super::lane::{Batch, TssBatch};
 use super::records::{ClientRecord, MessageRecord, StepRecord, TransactionRecord, TssRecord};
@@ -12,9 +13,6 @@ use diesel::prelude::*;
 use diesel::result::Error as QueryError;
 use std::collections::BTreeSet;
 
-/// Rows in one INSERT; far below the limits of bound values of both databases.
-const ROWS_MAX: usize = 250;
-
 /// Why a batch could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
@@ -26,13 +24,13 @@ pub(super) enum WriteError {
 
 /// Writes everything but the COMMIT.
 pub(super) fn write(connection: &mut EitherConnection, batch: &Batch) -> Result<(), WriteError> {
-    let mut rows = NewRows::default();
+    let mut rows = Rows::default();
     for entry in &batch.entries {
-        write_tss(connection, entry)?;
+        rows.collect_tss(connection, entry)?;
         write_clients(connection, entry)?;
-        rows.collect(connection, entry)?;
+        rows.collect(entry)?;
     }
-    rows.insert(connection)?;
+    rows.write(connection)?;
     check_active(connection, batch)
 }
 
@@ -51,26 +49,6 @@ fn check_active(connection: &mut EitherConnection, batch: &Batch) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// The TSS row, guarded by the counter that the batch was decided on.
-fn write_tss(connection: &mut EitherConnection, entry: &TssBatch) -> Result<(), WriteError> {
-    let Some(state) = &entry.slice.tss else {
-        return Err(WriteError::Mismatch("there is no TSS"));
-    };
-    check_counters(entry, state)?;
-    let record = TssRecord::from(state);
-    let Some(expected) = entry.expected_counter else {
-        return create_tss(connection, &record, first_counter(entry, state));
-    };
-    let stored = tss::table
-        .filter(tss::id.eq(&record.id))
-        .filter(tss::signature_counter.eq(signed(expected.value())));
-    let changed = diesel::update(stored).set(&record).execute(connection)?;
-    match changed {
-        1 => Ok(()),
-        _ => Err(WriteError::Mismatch("its signature counter is another")),
-    }
 }
 
 /// The lanes give every message the next counter; here is where a gap would become durable.
@@ -145,34 +123,42 @@ fn write_clients(connection: &mut EitherConnection, entry: &TssBatch) -> Result<
     Ok(())
 }
 
-/// Many rows in one statement, which Diesel offers for each database, but not for either.
-macro_rules! insert_rows {
-    ($connection:expr, $table:expr, $rows:expr) => {
-        match $connection {
-            EitherConnection::Sqlite(connection) => diesel::insert_into($table)
-                .values($rows)
-                .execute(connection),
-            EitherConnection::Postgres(connection) => diesel::insert_into($table)
-                .values($rows)
-                .execute(connection),
-        }
-    };
-}
-
-/// Rows that are new in this batch, inserted together.
+/// Rows of the whole batch, written together as it suits the database. On PostgreSQL a statement is a round
+/// trip, so many rows go into one ([`bulk`]). On SQLite it is a call, and what costs is its text: a
+/// statement for one row is prepared once.
 #[derive(Default)]
-struct NewRows {
+struct Rows {
+    /// Each with the counter that the batch was decided on.
+    tss: Vec<(TssRecord, i64)>,
+    transactions_changed: Vec<TransactionRecord>,
     transactions: Vec<TransactionRecord>,
     steps: Vec<StepRecord>,
     messages: Vec<MessageRecord>,
 }
 
-impl NewRows {
-    fn collect(
+impl Rows {
+    /// The TSS row, guarded by the counter that the batch was decided on. One that comes into being is
+    /// written at once, since others refer to it.
+    fn collect_tss(
         &mut self,
         connection: &mut EitherConnection,
         entry: &TssBatch,
     ) -> Result<(), WriteError> {
+        let Some(state) = &entry.slice.tss else {
+            return Err(WriteError::Mismatch("there is no TSS"));
+        };
+        check_counters(entry, state)?;
+        let record = TssRecord::from(state);
+        match entry.expected_counter {
+            None => create_tss(connection, &record, first_counter(entry, state)),
+            Some(expected) => {
+                self.tss.push((record, signed(expected.value())));
+                Ok(())
+            }
+        }
+    }
+
+    fn collect(&mut self, entry: &TssBatch) -> Result<(), WriteError> {
         let slice = &entry.slice;
         for number in &slice.changed.transactions {
             let Some(state) = slice.transactions.get(number) else {
@@ -182,7 +168,7 @@ impl NewRows {
             if slice.changed.steps.contains(&(*number, Revision::new(1))) {
                 self.transactions.push(record);
             } else {
-                update_transaction(connection, &record)?;
+                self.transactions_changed.push(record);
             }
         }
         for key in &slice.changed.steps {
@@ -197,29 +183,72 @@ impl NewRows {
         Ok(())
     }
 
-    fn insert(self, connection: &mut EitherConnection) -> Result<(), WriteError> {
-        for rows in self.transactions.chunks(ROWS_MAX) {
-            insert_rows!(connection, tss_transaction::table, rows)?;
+    fn write(&self, connection: &mut EitherConnection) -> Result<(), WriteError> {
+        let (tss, changed) = match connection {
+            EitherConnection::Sqlite(connection) => self.write_one_by_one(connection)?,
+            EitherConnection::Postgres(connection) => self.write_in_bulk(connection)?,
+        };
+        if tss != self.tss.len() {
+            return Err(WriteError::Mismatch("its signature counter is another"));
         }
-        for rows in self.steps.chunks(ROWS_MAX) {
-            insert_rows!(connection, transaction_step::table, rows)?;
-        }
-        for rows in self.messages.chunks(ROWS_MAX) {
-            insert_rows!(connection, log_message::table, rows)?;
+        if changed != self.transactions_changed.len() {
+            return Err(WriteError::Mismatch("a transaction is not stored"));
         }
         Ok(())
     }
-}
 
-fn update_transaction(
-    connection: &mut EitherConnection,
-    record: &TransactionRecord,
-) -> Result<(), WriteError> {
-    let stored = tss_transaction::table
-        .filter(tss_transaction::tss_id.eq(&record.tss_id))
-        .filter(tss_transaction::number.eq(record.number));
-    match diesel::update(stored).set(record).execute(connection)? {
-        1 => Ok(()),
-        _ => Err(WriteError::Mismatch("a transaction is not stored")),
+    /// Returns how many TSSs and transactions were updated.
+    fn write_in_bulk(&self, connection: &mut PgConnection) -> QueryResult<(usize, usize)> {
+        let mut updated = (0, 0);
+        if !self.tss.is_empty() {
+            updated.0 = bulk::update_tss(connection, &self.tss)?;
+        }
+        if !self.transactions_changed.is_empty() {
+            updated.1 = bulk::update_transactions(connection, &self.transactions_changed)?;
+        }
+        if !self.transactions.is_empty() {
+            bulk::insert_transactions(connection, &self.transactions)?;
+        }
+        if !self.steps.is_empty() {
+            bulk::insert_steps(connection, &self.steps)?;
+        }
+        if !self.messages.is_empty() {
+            bulk::insert_messages(connection, &self.messages)?;
+        }
+        Ok(updated)
+    }
+
+    /// Returns how many TSSs and transactions were updated.
+    fn write_one_by_one(&self, connection: &mut SqliteConnection) -> QueryResult<(usize, usize)> {
+        let mut updated = (0, 0);
+        for (record, expected) in &self.tss {
+            let stored = tss::table
+                .filter(tss::id.eq(&record.id))
+                .filter(tss::signature_counter.eq(expected));
+            updated.0 += diesel::update(stored)
+                .set(record.changes())
+                .execute(connection)?;
+        }
+        for record in &self.transactions_changed {
+            let stored = tss_transaction::table
+                .filter(tss_transaction::tss_id.eq(&record.tss_id))
+                .filter(tss_transaction::number.eq(record.number));
+            updated.1 += diesel::update(stored)
+                .set(record.changes())
+                .execute(connection)?;
+        }
+        for row in &self.transactions {
+            let insert = diesel::insert_into(tss_transaction::table).values(row);
+            insert.execute(connection)?;
+        }
+        for row in &self.steps {
+            let insert = diesel::insert_into(transaction_step::table).values(row);
+            insert.execute(connection)?;
+        }
+        for row in &self.messages {
+            let insert = diesel::insert_into(log_message::table).values(row);
+            insert.execute(connection)?;
+        }
+        Ok(updated)
     }
 }

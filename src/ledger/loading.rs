@@ -1,11 +1,11 @@
 //! What a batch needs, in a bounded number of queries whatever the size of the batch.
 
 use super::connection::{Database, EitherConnection, unavailable};
-use super::records::{ClientRecord, DeviceRecord, StepRecord, TransactionRecord, TssRecord};
-use super::tables::{client, device, token_pair, transaction_step, tss, tss_transaction};
+use super::records::{ClientRecord, DeviceRecord, TssRecord};
+use super::tables::{client, device, token_pair, tss};
 use super::token_pairs::{self, PairRecord};
-use super::values::{parse, signed, unsigned};
-use super::{LedgerError, LoadedTss, WithheldDevices, postgres};
+use super::values::parse;
+use super::{LedgerError, LoadedTss, WithheldDevices, points, postgres};
 use crate::sma::{Needs, Slice, TransactionRef};
 use crate::terms::{ClientId, Environment, Revision, TransactionNumber, TssId};
 use diesel::prelude::*;
@@ -20,10 +20,13 @@ const PAIRS_MAX: usize = 100;
 
 const ACTION: &str = "load the state of a TSS";
 
+/// Tells labels of tokens, asked for each batch with a new TSS.
+pub type TokenLabels = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// Which free devices a lane may give to new TSSs.
 pub(super) struct DeviceChoice {
-    /// Labels of the tokens they may be in; `None`: any.
-    pub tokens: Option<Vec<String>>,
+    /// Labels of the tokens they may be in at this moment; `None`: any.
+    pub tokens: Option<TokenLabels>,
     pub withheld: WithheldDevices,
 }
 
@@ -133,7 +136,8 @@ fn free_devices(
         let all = choice.withheld.all();
         all.iter().map(ToString::to_string).collect()
     };
-    let tokens = choice.tokens.as_deref();
+    let tokens = choice.tokens.as_ref().map(|tokens| tokens());
+    let tokens = tokens.as_deref();
     if let EitherConnection::Postgres(postgres) = connection {
         let serials = postgres::reserve_devices(postgres, environment, tokens, &withheld(), count)
             .map_err(unavailable(ACTION))?;
@@ -178,11 +182,8 @@ fn load_clients(
     if ids.is_empty() {
         return Ok(());
     }
-    let rows: Vec<ClientRecord> = client::table
-        .filter(client::id.eq_any(ids.iter().map(ToString::to_string)))
-        .select(ClientRecord::as_select())
-        .load(connection)
-        .map_err(unavailable(ACTION))?;
+    let ids = ids.iter().map(ToString::to_string).collect();
+    let rows = points::clients(connection, ids).map_err(unavailable(ACTION))?;
     let mut owners = BTreeMap::new();
     for record in rows {
         let found = record.to_client()?;
@@ -249,32 +250,16 @@ fn load_transactions(
         })
         .collect();
     let wanted: Vec<_> = wanted.into_iter().collect();
+    let records = points::transactions(connection, &wanted).map_err(unavailable(ACTION))?;
     let mut named = BTreeMap::new();
-    for chunk in wanted.chunks(PAIRS_MAX) {
-        let mut query = tss_transaction::table
-            .select(TransactionRecord::as_select())
-            .into_boxed::<Database>();
-        for (tss, transaction) in chunk {
-            let of_tss = tss_transaction::tss_id.eq(tss.to_string());
-            query = match transaction {
-                TransactionRef::Id(id) => {
-                    query.or_filter(of_tss.and(tss_transaction::id.eq(id.to_string())))
-                }
-                TransactionRef::Number(number) => {
-                    let number = signed(number.value());
-                    query.or_filter(of_tss.and(tss_transaction::number.eq(number)))
-                }
-            };
-        }
-        for record in query.load(connection).map_err(unavailable(ACTION))? {
-            let tss: TssId = parse("tss_transaction.tss_id", &record.tss_id)?;
-            let found = record.to_transaction()?;
-            named.insert((tss, TransactionRef::Id(found.id)), found.number);
-            named.insert((tss, TransactionRef::Number(found.number)), found.number);
-            if let Some(place) = loaded.get_mut(&tss) {
-                place.slice.transaction_ids.insert(found.id, found.number);
-                place.slice.transactions.insert(found.number, found);
-            }
+    for record in records {
+        let tss: TssId = parse("tss_transaction.tss_id", &record.tss_id)?;
+        let found = record.to_transaction()?;
+        named.insert((tss, TransactionRef::Id(found.id)), found.number);
+        named.insert((tss, TransactionRef::Number(found.number)), found.number);
+        if let Some(place) = loaded.get_mut(&tss) {
+            place.slice.transaction_ids.insert(found.id, found.number);
+            place.slice.transactions.insert(found.number, found);
         }
     }
     Ok(named)
@@ -302,27 +287,13 @@ fn load_steps(
         }
     }
     let wanted: Vec<_> = wanted.into_iter().collect();
-    for chunk in wanted.chunks(PAIRS_MAX) {
-        let mut query = transaction_step::table
-            .select(StepRecord::as_select())
-            .into_boxed::<Database>();
-        for (tss, number, revision) in chunk {
-            let of_tss = transaction_step::tss_id.eq(tss.to_string());
-            let number = transaction_step::transaction_number.eq(signed(number.value()));
-            let revision = transaction_step::revision.eq(signed(revision.value()));
-            query = query.or_filter(of_tss.and(number).and(revision));
-        }
-        for record in query.load(connection).map_err(unavailable(ACTION))? {
-            let tss: TssId = parse("transaction_step.tss_id", &record.tss_id)?;
-            let step = record.to_step()?;
-            let number = unsigned(
-                "transaction_step.transaction_number",
-                record.transaction_number,
-            )?;
-            let key = (TransactionNumber::new(number), step.revision);
-            if let Some(place) = loaded.get_mut(&tss) {
-                place.slice.steps.insert(key, step);
-            }
+    let records = points::steps(connection, &wanted).map_err(unavailable(ACTION))?;
+    for record in records {
+        let tss: TssId = parse("transaction_step.tss_id", &record.tss_id)?;
+        let step = record.to_step()?;
+        let key = (step.number, step.revision);
+        if let Some(place) = loaded.get_mut(&tss) {
+            place.slice.steps.insert(key, step);
         }
     }
     Ok(())

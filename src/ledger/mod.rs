@@ -7,6 +7,7 @@
 //! Two sides: [`lane`] is what signing uses (lock, load, commit), [`Store`] is everything else.
 
 mod accounts;
+mod bulk;
 mod clearance;
 mod committing;
 mod connection;
@@ -20,6 +21,7 @@ mod locking;
 mod logins;
 mod management;
 mod nodes;
+mod points;
 mod postgres;
 mod reading;
 mod records;
@@ -37,6 +39,7 @@ mod token_labels;
 mod token_pairs;
 mod values;
 mod vitals;
+mod wrapped_keys;
 
 pub use crate::pki::{CaCertificate, CaRole, PreparedDevice, WaitingDevice};
 pub use clearance::Clearance;
@@ -44,6 +47,7 @@ pub use lane::{
     ActiveToken, Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage,
     TssBatch, WithheldDevices,
 };
+pub use loading::TokenLabels;
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};

@@ -5,7 +5,7 @@ use super::connection::{
 };
 use super::lane::{LaneLedger, WithheldDevices};
 use super::lane_connection::{LaneConnection, LaneWitnesses, connect_error};
-use super::loading::DeviceChoice;
+use super::loading::{DeviceChoice, TokenLabels};
 use super::sqlite::{ProcessLock, Turns};
 use super::tables::ledger_meta;
 use super::{Clearance, LedgerError, Released, postgres, sqlite};
@@ -162,18 +162,19 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub fn lane_for_token(&self, token: &str) -> Result<Box<dyn LaneLedger>, LedgerError> {
-        self.lane_for_tokens(vec![token.to_owned()])
+        let tokens = vec![token.to_owned()];
+        self.lane_for_tokens(Box::new(move || tokens.clone()))
     }
 
-    /// Like [`Self::lane`], but free devices are taken from these tokens only.
+    /// Like [`Self::lane`], but free devices are taken only from the tokens that these are at that moment.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub fn lane_for_tokens(&self, tokens: Vec<String>) -> Result<Box<dyn LaneLedger>, LedgerError> {
+    pub fn lane_for_tokens(&self, tokens: TokenLabels) -> Result<Box<dyn LaneLedger>, LedgerError> {
         self.new_lane(Some(tokens))
     }
 
-    fn new_lane(&self, tokens: Option<Vec<String>>) -> Result<Box<dyn LaneLedger>, LedgerError> {
+    fn new_lane(&self, tokens: Option<TokenLabels>) -> Result<Box<dyn LaneLedger>, LedgerError> {
         let manager = self.inner.manager.clone();
         let connection = manager.open().map_err(connect_error)?;
         let turns = self.inner.turns.clone();

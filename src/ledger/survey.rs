@@ -123,6 +123,14 @@ impl Store {
         totals(&mut *self.connection()?)
     }
 
+    /// Which server this is now, in the sense of [`super::Clearance`].
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn server(&self) -> Result<String> {
+        server(&mut *self.connection()?)
+    }
+
     /// Whether a commit waits until another machine has it. On SQLite it does not.
     ///
     /// # Errors

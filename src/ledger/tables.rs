@@ -264,6 +264,16 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    wrapped_key (key_id) {
+        key_id -> Text,
+        token -> Text,
+        kek_id -> Text,
+        mechanism -> Text,
+        blob -> Binary,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     client,
     device,

@@ -25,7 +25,7 @@ impl WaitingDevice {
         curve: Curve,
         now: SeTime,
     ) -> Result<Self, PkiError> {
-        let key = csp.generate_key_pair(random_key_id(entropy), curve)?;
+        let key = csp.generate_device_key(random_key_id(entropy), curve)?;
         let serial_number = SerialNumber::of_public_point(&key.public_key.point);
         let request = request(serial_number, &TokenKey { csp, key: &key })?;
         if !verifies(&request)? {

@@ -4,7 +4,7 @@ use super::entrance::{Entrance, Exit, Taken, way_in};
 use super::job::{AnswerOnce, Job};
 use super::lane::{Lane, refuse_all, unavailable};
 use super::meter::{Kept, LaneMeter, LaneReading, TokenReading};
-use super::new_tss::{place_of, token_for_new};
+use super::new_tss::{for_new, place_of, token_for_new};
 use super::pairs::{TokenPair, TokenPairs};
 use super::trouble::Trouble;
 use super::{Reply, SigningError, Submit, TokenStatus, lock};
@@ -83,8 +83,8 @@ impl Lanes {
         let mut threads = Vec::new();
         for token in lane_tokens(store, &tokens, settings) {
             let ledger = if token.is_empty() {
-                // Nothing is to be made of a device whose token is not here.
-                store.lane_for_tokens(tokens.keys().cloned().collect())?
+                let tokens = Arc::clone(&tokens);
+                store.lane_for_tokens(Box::new(move || for_new(&tokens)))?
             } else {
                 // A new TSS gets a device of the token whose lane it comes from.
                 store.lane_for_token(&token)?

@@ -22,17 +22,24 @@ pub struct Token {
     meter: Arc<TokenMeter>,
 }
 
-/// One signature to make.
+/// Signatures of one batch to make.
 struct SignWork {
-    index: usize,
-    key: KeyPair,
-    digest: Vec<u8>,
-    done: Sender<(usize, SignResult)>,
+    /// Place of the first among those of its batch.
+    first: usize,
+    digests: VecDeque<(KeyPair, Vec<u8>)>,
+    done: Sender<Made>,
     /// Gone once the batch waits no longer.
     wanted: Weak<()>,
 }
 
 type SignResult = Result<Vec<u8>, CspError>;
+
+/// What a signer has made in one go: the place of the first, and the results in order.
+type Made = (usize, Vec<SignResult>);
+
+/// Most signatures that a signer takes at once. To hand each over by itself takes about as long as a quick
+/// token takes to sign; on the other hand, all of them wait when the token hangs.
+const TAKEN_MAX: usize = 16;
 
 impl Token {
     /// Starts `signers` threads, which end when the token is dropped.
@@ -99,7 +106,8 @@ impl Token {
 
     /// Signatures that wait for a signer.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.lock().work.len()
+        let waiting = self.queue.lock();
+        waiting.work.iter().map(|work| work.digests.len()).sum()
     }
 
     /// Begins to sign all digests, in parallel, each tried once more if it fails.
@@ -107,15 +115,13 @@ impl Token {
         let (done, results) = channel();
         let wanted = Arc::new(());
         let made = digests.iter().map(|_| None).collect();
-        let work = digests.into_iter().enumerate();
-        let work = work.map(|(index, (key, digest))| SignWork {
-            index,
-            key,
-            digest,
-            done: done.clone(),
+        let work = SignWork {
+            first: 0,
+            digests: digests.into(),
+            done,
             wanted: Arc::downgrade(&wanted),
-        });
-        self.queue.lock().work.extend(work);
+        };
+        self.queue.lock().work.push_back(work);
         self.queue.changed.notify_all();
         Signatures {
             token: self,
@@ -165,7 +171,7 @@ impl<'a> Deadline<'a> {
 /// yet: the module may still be working on it, but its signature never leaves this file.
 pub(super) struct Signatures<'a> {
     token: &'a Token,
-    results: Receiver<(usize, SignResult)>,
+    results: Receiver<Made>,
     made: Vec<Option<SignResult>>,
     wanted: Option<Arc<()>>,
 }
@@ -177,11 +183,12 @@ impl Signatures<'_> {
     pub fn wait(mut self, deadline: &Deadline<'_>) -> Vec<SignResult> {
         let mut missing = self.made.len();
         while missing > 0
-            && let Ok((index, result)) = self.results.recv_timeout(deadline.left())
-            && let Some(place) = self.made.get_mut(index)
+            && let Ok((first, results)) = self.results.recv_timeout(deadline.left())
         {
-            *place = Some(result);
-            missing = missing.saturating_sub(1);
+            for (place, result) in self.made.iter_mut().skip(first).zip(results) {
+                *place = Some(result);
+                missing = missing.saturating_sub(1);
+            }
         }
         let token = self.token.csp.token();
         let is_silent = missing == self.made.len();
@@ -238,35 +245,57 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// `None` when the queue is closed and empty.
+    /// A fair share of what waits, all of one batch; `None` when the queue is closed and empty.
     fn next(&self) -> Option<SignWork> {
         let idle = |waiting: &mut Waiting| waiting.work.is_empty() && !waiting.closed;
         let mut waiting = self
             .changed
             .wait_while(self.lock(), idle)
             .unwrap_or_else(PoisonError::into_inner);
-        waiting.work.pop_front()
+        let all: usize = waiting.work.iter().map(|work| work.digests.len()).sum();
+        let share = (all / waiting.signers.max(1)).clamp(1, TAKEN_MAX);
+        let front = waiting.work.front_mut()?;
+        if front.digests.len() <= share {
+            return waiting.work.pop_front();
+        }
+        let rest = front.digests.split_off(share);
+        let taken = SignWork {
+            first: front.first,
+            digests: std::mem::replace(&mut front.digests, rest),
+            done: front.done.clone(),
+            wanted: Weak::clone(&front.wanted),
+        };
+        front.first = front.first.saturating_add(share);
+        Some(taken)
     }
 }
 
 fn sign_until_closed(csp: &dyn Csp, queue: &Queue, meter: &TokenMeter) {
     while let Some(work) = queue.next() {
-        let sign = || sign_twice(csp, &work.key, &work.digest, &meter.errors);
-        // A panic ends this signature, not the thread: the token would sign less and less.
-        let result = catch_unwind(AssertUnwindSafe(sign)).unwrap_or_else(|_| {
-            Err(CspError::Failed {
-                token: csp.token().to_owned(),
-                action: "sign",
-                source: ModuleError("a panic on the way to the module".to_owned()),
-            })
-        });
-        match &result {
-            Ok(_) => drop(meter.signatures.inc()),
-            Err(error) => meter.errors.count(error),
-        }
-        // The lane may have given up waiting; the signature then never left the CSP.
-        let _ = work.done.send((work.index, result));
+        let digests = work.digests.iter();
+        // Nobody may wait any more for those behind one that took long.
+        let wanted = digests.take_while(|_| work.wanted.strong_count() > 0);
+        let made = wanted.map(|(key, digest)| sign_safely(csp, key, digest, meter));
+        // The lane may have given up waiting; the signatures then never left the CSP.
+        let _ = work.done.send((work.first, made.collect()));
     }
+}
+
+/// A panic ends this signature, not the thread: the token would sign less and less.
+fn sign_safely(csp: &dyn Csp, key: &KeyPair, digest: &[u8], meter: &TokenMeter) -> SignResult {
+    let sign = || sign_twice(csp, key, digest, &meter.errors);
+    let result = catch_unwind(AssertUnwindSafe(sign)).unwrap_or_else(|_| {
+        Err(CspError::Failed {
+            token: csp.token().to_owned(),
+            action: "sign",
+            source: ModuleError("a panic on the way to the module".to_owned()),
+        })
+    });
+    match &result {
+        Ok(_) => drop(meter.signatures.inc()),
+        Err(error) => meter.errors.count(error),
+    }
+    result
 }
 
 /// One more try, because a lost session is repaired by the next call (design decision 1).

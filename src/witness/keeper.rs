@@ -4,6 +4,7 @@ use super::WitnessError;
 use super::compare::Testimony;
 use super::file::NodeFile;
 use super::opening::open_file;
+use super::status::Status;
 use super::stopping::{chain, findings, stop_forgotten};
 use super::tokens::{Anchored, has_lease, testimony};
 use crate::csp::{Csp, CspError};
@@ -30,21 +31,6 @@ pub struct WitnessSettings {
     pub file: PathBuf,
     /// Whether a ledger may be begun anew where another one was used before.
     pub begins_anew: bool,
-}
-
-/// What the witnesses of this node say, for readiness and metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Whether the ledger behind this node was compared.
-    pub is_compared: bool,
-    /// TSSs that wait for a person's decision.
-    pub held: u64,
-    /// Whether this process writes its node file.
-    pub has_file: bool,
-    /// Tokens that keep an anchor.
-    pub anchors: Vec<String>,
-    /// Messages that the anchor of a token does not know of yet, where this node is the one that writes it.
-    pub anchor_lag: BTreeMap<String, u64>,
 }
 
 /// The running witnesses of a node. Stop them after the lanes.
@@ -218,7 +204,9 @@ impl Keeper {
     /// Compares what stands behind a fresh connection, and clears it.
     fn compare_now(&mut self) -> Result<(), LedgerError> {
         // Generations first: a token that changes meanwhile is compared again.
-        let generations: Vec<(String, u64)> = self.tokens.iter().map(generation).collect();
+        let generation =
+            |(label, token): (&String, &Anchored)| (label.clone(), token.csp.generation());
+        let generations: Vec<_> = self.tokens.iter().map(generation).collect();
         let mut unread = Vec::new();
         for (label, token) in &mut self.tokens {
             if let Err(error) = token.read(&self.ledger) {
@@ -247,7 +235,7 @@ impl Keeper {
             }
         }
         self.clear_server(&mut survey)?;
-        self.tell_status(&store);
+        self.tell_status();
         Ok(())
     }
 
@@ -321,8 +309,17 @@ impl Keeper {
         Ok(())
     }
 
+    /// A node that signs nothing at the moment must not keep the others waiting for its comparison.
+    fn look_for_another_server(&mut self) {
+        let now = self.store.server();
+        if now.is_ok_and(|now| self.server.as_ref().is_some_and(|known| *known != now)) {
+            self.server = None;
+        }
+    }
+
     /// Node file and anchors. Nothing waits for this, and what fails is done a second later.
     fn write(&mut self) {
+        self.look_for_another_server();
         let totals = match self.store.token_totals() {
             Ok(totals) => totals,
             Err(error) => {
@@ -363,7 +360,10 @@ impl Keeper {
             return;
         }
         let released = self.store.released();
-        if let Err(error) = file.add(&fresh, &self.file_totals, || released.marks()) {
+        let was_told = file.lacks_something();
+        if let Err(error) = file.add(&fresh, &self.file_totals, || released.marks())
+            && !was_told
+        {
             tracing::error!(error = %chain(&error), "the node file could not be written");
         }
     }
@@ -378,12 +378,11 @@ impl Keeper {
         {
             tracing::debug!(%error, "this node could not say that it is there");
         }
-        let store = self.store.clone();
-        self.tell_status(&store);
+        self.tell_status();
     }
 
-    fn tell_status(&self, store: &Store) {
-        let held = store.held_count();
+    fn tell_status(&self) {
+        let held = self.store.held_count();
         let keeping = self.tokens.iter().filter(|(_, token)| token.keeps);
         let anchors = keeping.map(|(label, _)| label.clone()).collect();
         let mut status = lock(&self.status);
@@ -393,8 +392,4 @@ impl Keeper {
             status.held = held;
         }
     }
-}
-
-fn generation((label, token): (&String, &Anchored)) -> (String, u64) {
-    (label.clone(), token.csp.generation())
 }

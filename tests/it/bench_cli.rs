@@ -109,7 +109,7 @@ fn a_run_gives_the_document_that_is_promised_and_counts_what_the_ledger_holds() 
     assert_eq!(document["verified"], 3 * transactions);
     // All that was begun was ended; up to four transactions ended after the second was over.
     let per_second = document["transactions_per_second"].as_f64().unwrap();
-    let counted = transactions as f64;
+    let counted = f64::from(u32::try_from(transactions).unwrap());
     assert!(
         (counted - 4.0..=counted).contains(&per_second),
         "{document}"
@@ -387,4 +387,66 @@ fn schemas(url: &str) -> Vec<String> {
     let sql = "SELECT nspname::text AS name FROM pg_namespace WHERE nspname LIKE 'siegel%'";
     let found: Vec<Schema> = diesel::sql_query(sql).load(&mut connection).unwrap();
     found.into_iter().map(|schema| schema.name).collect()
+}
+
+#[test]
+fn what_a_fill_writes_is_served_loaded_and_verified() {
+    let mut installation = Installation::new();
+    let path = |name: &str| installation.path(name).to_str().unwrap().to_owned();
+    let (config, shops) = (path("siegel.toml"), path("shops.json"));
+    let fill = |tss, messages| {
+        let arguments = ["--fill", "--config", &config, "--shops", &shops];
+        bench(&[&arguments[..], &["--tss", tss, "--messages", messages]].concat())
+    };
+    let run = fill("2", "20");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    // Again: one TSS more, and messages of all three.
+    let run = fill("3", "18");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.stdout, "3 TSSs, 18 messages more\n");
+
+    let filled: Value = serde_json::from_str(&std::fs::read_to_string(&shops).unwrap()).unwrap();
+    let address = installation.start();
+    let url = format!("http://{address}/api/v2");
+    let text = |name: &str| filled[name].as_str().unwrap();
+    let login = ["--url", &url, "--api-key", text("api_key")];
+    let rest = [
+        "--api-secret",
+        text("api_secret"),
+        "--shops",
+        &shops,
+        "--tss",
+        "3",
+    ];
+    let more = [
+        "--connections",
+        "3",
+        "--duration",
+        "300ms",
+        "--verify",
+        "--json",
+    ];
+    let run = bench(&[&login[..], &rest, &more].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let document = run.document();
+    assert_eq!(document["errors"], Value::Object(Map::new()));
+    assert!(count(&document, "finish") > 0);
+    assert!(installation.stop());
+}
+
+#[test]
+fn a_ledger_with_somebody_in_it_is_not_filled() {
+    let installation = Installation::new();
+    installation.write_credentials("http://127.0.0.1:1/api/v2");
+    let path = |name: &str| installation.path(name).to_str().unwrap().to_owned();
+    let (config, shops) = (path("siegel.toml"), path("shops.json"));
+    let run = bench(&[
+        "--fill", "--config", &config, "--shops", &shops, "--tss", "1",
+    ]);
+    assert_eq!(run.code, 2);
+    assert!(
+        run.stderr.contains("somebody else's data"),
+        "{}",
+        run.stderr
+    );
 }

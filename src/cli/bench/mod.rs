@@ -4,7 +4,9 @@
 //! load makes TSSs of its own, the token signs with a throw-away key, the ledger is one made for the
 //! measurement and removed after it.
 
+mod ca;
 mod figures;
+mod fill;
 mod history;
 mod load;
 mod shop;
@@ -25,7 +27,7 @@ const WRONG: u8 = 1;
 ///
 /// Three measurements; exactly one of --url, --csp and --ledger chooses.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["url", "csp", "ledger"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["url", "csp", "ledger", "fill"]))]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct BenchArgs {
     /// Loads the server with this base URL, such as http://127.0.0.1:8080/api/v2. Plain HTTP only.
@@ -75,6 +77,15 @@ pub(super) struct BenchArgs {
     /// file beside the ledger, or a schema of its own in the PostgreSQL database. It is removed afterwards.
     #[arg(long, requires = "config")]
     ledger: bool,
+    /// Fills a throw-away ledger, for `scripts/bench`: --tss TSSs and so many --messages more.
+    #[arg(long, hide = true, requires_all = ["config", "shops"])]
+    fill: bool,
+    /// Messages to fill in.
+    #[arg(long, hide = true, default_value_t = 0)]
+    messages: u64,
+    /// What a fill has left: its TSSs and tills. With --url they are loaded, and none are made.
+    #[arg(long, hide = true, value_name = "FILE")]
+    shops: Option<PathBuf>,
     /// Configuration of a server, for --csp and --ledger.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -107,6 +118,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         (Some(url), _) => load::run(url, args),
         (None, Some(config)) if args.csp => token::run(config, args),
         (None, Some(config)) if args.ledger => store::run(config, args),
+        (None, Some(config)) if args.fill => fill::run(config, args),
         (None, Some(_) | None) => {
             bail!("one of --url, --csp and --ledger chooses what is measured")
         }

@@ -1,6 +1,7 @@
 //! The ledger alone: commits of real histories into a throw-away ledger.
 
 use super::BenchArgs;
+use super::ca::test_ca;
 use super::figures::{Latencies, per_second};
 use super::history::{Commands, History, Written};
 use super::shop::Shop;
@@ -10,9 +11,8 @@ use crate::config::Config;
 use crate::csp::Csp;
 use crate::http::management_v0::random_uuid;
 use crate::ledger::{OrganizationRow, Store, ThrowAway};
-use crate::pki::{NewCa, TestCa};
 use crate::sma::Caller;
-use crate::terms::{Clock, Entropy, Environment, OrganizationId, SessionId};
+use crate::terms::{Clock, Environment, OrganizationId, SessionId};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -40,7 +40,10 @@ pub(super) fn run(file: &Path, args: &BenchArgs) -> anyhow::Result<ExitCode> {
         name: "Siegel bench".to_owned(),
         time_creation: clock.now(),
     })?;
-    prepare_devices(&store, &token, &clock, &config)?;
+    let ca = test_ca(&store, &token, &clock)?;
+    for _ in 0..SHOPS {
+        store.add_device(&ca.prepare(config.curve)?)?;
+    }
     let mut history = History {
         lane: store.lane()?,
         token: token.as_ref(),
@@ -90,25 +93,6 @@ pub(super) fn run(file: &Path, args: &BenchArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn prepare_devices(
-    store: &Store,
-    token: &Arc<dyn Csp>,
-    clock: &Arc<dyn Clock>,
-    config: &Config,
-) -> anyhow::Result<()> {
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let new = NewCa::make(token.as_ref(), entropy.as_ref(), clock.now())?;
-    for certificate in &new.certificates {
-        store.add_ca(certificate)?;
-    }
-    let ca = TestCa::open(store.cas(Environment::Test)?, token, clock, &entropy)?;
-    let ca = ca.context("the CA that was just made is not there")?;
-    for _ in 0..SHOPS {
-        store.add_device(&ca.prepare(config.curve)?)?;
-    }
-    Ok(())
 }
 
 struct Measured {

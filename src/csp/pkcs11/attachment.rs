@@ -9,7 +9,8 @@ use super::gate::lock;
 use super::keys::{self, Found, KeyEntry, Purpose};
 use super::pool::Pool;
 use super::slots;
-use crate::csp::{Anchor, KeyId, KeyPair, check};
+use super::wrapping::{self, Wrapper};
+use crate::csp::{Anchor, KeyId, KeyPair, WrappedKey, check};
 use crate::terms::{Curve, Entropy};
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -18,7 +19,8 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -41,6 +43,11 @@ pub(super) struct Attachment {
     pub(super) pool: Pool,
     keys: RwLock<HashMap<KeyId, Arc<KeyEntry>>>,
     canary: (KeyPair, ObjectHandle),
+    /// What wraps new keys, where the settings say so.
+    pub(super) wrapper: Option<Wrapper>,
+    keks: BTreeMap<KeyId, ObjectHandle>,
+    /// Counts uses of unwrapped keys.
+    uses: AtomicU64,
     /// Anchors as far as they were read or written; see `anchor`.
     pub(super) anchors: Mutex<Vec<(ObjectHandle, Anchor)>>,
     /// When the token was last searched for a missing key.
@@ -105,7 +112,21 @@ impl Attachment {
                 Occasion::Recovery => return Err(Trouble::Known(Known::CanaryMissing)),
             },
         };
+        let mut keks = match &config.wrapping {
+            Some(_) => wrapping::keks(&anchor)?,
+            None => BTreeMap::new(),
+        };
+        let wrapper = match &config.wrapping {
+            Some(wanted) if wanted.is_for_new_keys => {
+                let may_make = occasion == Occasion::Opening;
+                Some(wrapping::wrapper(api, slot, &mut keks, may_make, entropy)?)
+            }
+            Some(_) | None => None,
+        };
         let attachment = Self {
+            wrapper,
+            keks,
+            uses: AtomicU64::new(0),
             generation,
             slot,
             api: api.clone(),
@@ -123,11 +144,61 @@ impl Attachment {
 
     /// The known handle of a key.
     pub(super) fn key(&self, id: KeyId) -> Option<Arc<KeyEntry>> {
-        self.keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .cloned()
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = keys.get(&id).cloned()?;
+        if let Some(used) = &entry.used {
+            used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        }
+        Some(entry)
+    }
+
+    /// Unwraps a key, and lets go of the one whose last use is longest ago where `handles_max` are unwrapped.
+    pub(super) fn unwrap(
+        &self,
+        id: KeyId,
+        wrapped: &WrappedKey,
+        handles_max: usize,
+    ) -> Result<Arc<KeyEntry>, Trouble> {
+        let Some(kek) = self.keks.get(&wrapped.kek) else {
+            return Err(Trouble::Known(Known::Unfit {
+                action: "open a wrapped key: the key that wrapped it is not there",
+            }));
+        };
+        // Unwrapped keys belong to the session that keeps the login.
+        let anchor = lock(&self.anchor);
+        if let Some(entry) = self.key(id) {
+            return Ok(entry);
+        }
+        self.let_go(&anchor, handles_max)?;
+        let handle = wrapping::unwrap(&anchor, *kek, id, wrapped)?;
+        let now = self.uses.fetch_add(1, Ordering::Relaxed);
+        let entry = Arc::new(KeyEntry::unwrapped(handle, now));
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.insert(id, Arc::clone(&entry));
+        Ok(entry)
+    }
+
+    /// Makes room for one more. A key that signs at this moment stays, so there may be a few more than wanted.
+    fn let_go(&self, anchor: &Session, handles_max: usize) -> Result<(), Trouble> {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let is_idle = |entry: &Arc<KeyEntry>| Arc::strong_count(entry) == 1;
+        let unwrapped = keys.iter().filter_map(|(id, entry)| {
+            let used = entry.used.as_ref()?.load(Ordering::Relaxed);
+            Some((used, *id, is_idle(entry)))
+        });
+        let mut unwrapped: Vec<_> = unwrapped.collect();
+        let surplus = (unwrapped.len() + 1).saturating_sub(handles_max);
+        if surplus == 0 {
+            return Ok(());
+        }
+        unwrapped.sort_unstable();
+        let idle = unwrapped.into_iter().filter(|(_, _, is_idle)| *is_idle);
+        for (_, id, _) in idle.take(surplus) {
+            if let Some(entry) = keys.remove(&id) {
+                anchor.destroy_object(entry.handle)?;
+            }
+        }
+        Ok(())
     }
 
     /// Remembers the handle of a key just made.

@@ -7,7 +7,8 @@ use super::errors::{Fault, Trouble, classify};
 use super::gate::{Ticket, lock};
 use super::keys::{self, KeyEntry, Purpose};
 use super::module::Module;
-use crate::csp::{CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals};
+use super::wrapping;
+use crate::csp::{CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals, VaultError};
 use crate::terms::{Clock, Curve, Entropy};
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
@@ -125,8 +126,15 @@ impl Token {
             .map_err(|trouble| self.judge(attachment, trouble, "sign"))
     }
 
-    /// Searches for a key whose handle is not known.
+    /// Unwraps a key, or searches for one whose handle is not known.
     fn find(&self, attachment: &Arc<Attachment>, id: KeyId) -> Result<Arc<KeyEntry>, CspError> {
+        if let Some(wrapping) = &self.config.wrapping
+            && let Some(wrapped) = wrapping.vault.find(id).map_err(|error| self.vault(error))?
+        {
+            return attachment
+                .unwrap(id, &wrapped, wrapping.handles_max)
+                .map_err(|trouble| self.judge(attachment, trouble, "unwrap a key"));
+        }
         let found = attachment
             .search(id, self.clock.monotonic_ms(), self.wait())
             .map_err(|trouble| self.judge(attachment, trouble, "list its keys"))?;
@@ -139,6 +147,44 @@ impl Token {
             token: self.label.clone(),
             key: id,
         })
+    }
+
+    fn vault(&self, error: VaultError) -> CspError {
+        let VaultError(source) = error;
+        CspError::Failed {
+            token: self.label.clone(),
+            action: "use a wrapped key, which the ledger did not keep or give",
+            source: ModuleError(source.to_string()),
+        }
+    }
+
+    /// Makes a pair for a device; wrapped where the settings say so.
+    pub(super) fn generate_for_device(&self, id: KeyId, curve: Curve) -> Result<KeyPair, CspError> {
+        let wrapping = self.config.wrapping.as_ref();
+        let Some(wrapping) = wrapping.filter(|wrapping| wrapping.is_for_new_keys) else {
+            return self.generate(id, curve, Purpose::Use);
+        };
+        let _one = lock(&self.generating);
+        let pass = self.enter()?;
+        let attachment = &pass.attachment;
+        let Some(wrapper) = attachment.wrapper else {
+            return Err(CspError::NotSupported {
+                token: self.label.clone(),
+                action: "wrap keys",
+                source: None,
+            });
+        };
+        // A session of its own: whatever happens, the pair goes with it.
+        let made = attachment
+            .api
+            .open_ro_session(attachment.slot)
+            .map_err(Trouble::Module)
+            .and_then(|session| wrapping::make(&session, id, curve, wrapper));
+        let (pair, wrapped) =
+            made.map_err(|trouble| self.judge(attachment, trouble, "make a wrapped key"))?;
+        let kept = wrapping.vault.keep(&self.label, id, &wrapped);
+        kept.map_err(|error| self.vault(error))?;
+        Ok(pair)
     }
 
     pub(super) fn generate(

@@ -1,5 +1,6 @@
 //! Configuration of one token: raw as in the file, then checked.
 
+use crate::csp::Wrapping;
 use crate::terms::{Environment, Secret};
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -95,6 +96,8 @@ pub struct TokenConfig {
     pub standby_of: Option<String>,
     /// Seconds after which it takes over by itself when the other one does not sign; 0: never.
     pub switch_after_s: u32,
+    /// How wrapped keys are dealt with; `None`: there are none.
+    pub wrapping: Option<Wrapping>,
 }
 
 /// What is wrong with a token section.
@@ -245,6 +248,7 @@ impl RawToken {
             return Err(invalid("switch_after_s is for a token with standby_of"));
         }
         Ok(TokenConfig {
+            wrapping: None,
             standby_of: self.standby_of,
             switch_after_s: self.switch_after_s.unwrap_or_default(),
             pin: source.resolve(&self.name)?,

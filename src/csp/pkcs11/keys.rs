@@ -9,6 +9,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 /// Label of the key that health checks sign with; never a TSS's.
 pub(super) const CANARY: &str = "siegel-canary";
@@ -57,6 +58,8 @@ pub(super) struct KeyEntry {
     pub(super) handle: ObjectHandle,
     /// The public key under which a signature of this handle has verified in software.
     pub(super) proven: OnceLock<PublicKey>,
+    /// Of an unwrapped key: when it was used last, as a number that only grows. `None`: it is on the token.
+    pub(super) used: Option<AtomicU64>,
 }
 
 impl KeyEntry {
@@ -64,6 +67,14 @@ impl KeyEntry {
         Self {
             handle,
             proven: OnceLock::new(),
+            used: None,
+        }
+    }
+
+    pub(super) fn unwrapped(handle: ObjectHandle, now: u64) -> Self {
+        Self {
+            used: Some(AtomicU64::new(now)),
+            ..Self::new(handle)
         }
     }
 }
@@ -174,7 +185,7 @@ fn unfit(action: &'static str) -> Trouble {
     Trouble::Known(Known::Unfit { action })
 }
 
-fn key_id(session: &Session, object: ObjectHandle) -> Result<Option<KeyId>, Trouble> {
+pub(super) fn key_id(session: &Session, object: ObjectHandle) -> Result<Option<KeyId>, Trouble> {
     for attribute in session.get_attributes(object, &[AttributeType::Id])? {
         if let Attribute::Id(bytes) = attribute {
             return Ok(<[u8; 16]>::try_from(bytes).ok().map(KeyId::new));
@@ -235,7 +246,7 @@ fn boolean(attribute: &Attribute) -> Option<bool> {
 }
 
 /// Reads a public key object and checks that it is a point of its curve.
-fn public_key(session: &Session, object: ObjectHandle) -> Result<PublicKey, Trouble> {
+pub(super) fn public_key(session: &Session, object: ObjectHandle) -> Result<PublicKey, Trouble> {
     let mut curve = None;
     let mut encoded = None;
     for attribute in

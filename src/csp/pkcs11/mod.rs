@@ -12,11 +12,13 @@
 //! | `reconnect` | losing a token and coming back to it |
 //! | `attachment`, `pool`, `keys` | login, sessions and handles of one generation |
 //! | `anchor` | the data object that remembers how far a ledger was |
+//! | `wrapping` | keys beyond the token's capacity |
 //! | `errors`, `curves` | tables |
 //! | `slots`, `probe` | for `siegel hsm list` and `siegel hsm check` |
 //! | `throw_away` | for `siegel bench --csp` |
 //!
-//! Absent on purpose: no retry of a PIN, no logout, no search per signature, no key import or export.
+//! Absent on purpose: no retry of a PIN, no logout, no search per signature, no key import or export but
+//! that of wrapped keys.
 
 mod anchor;
 mod attachment;
@@ -34,6 +36,7 @@ mod reconnect;
 mod slots;
 mod throw_away;
 mod token;
+mod wrapping;
 
 pub use config::{PinSource, RawToken, Selector, TokenConfig, TokenConfigError};
 pub use probe::{Finding, ProbeOptions, Verdict, curve_line, probe, suffices};

@@ -113,6 +113,7 @@ pub fn probe(token: &Pkcs11Token, options: ProbeOptions) -> Vec<Finding> {
         probe.digest_length(key);
         probe.hash_and_sign(key);
     }
+    probe.wrapping();
     probe.data_objects();
     probe.sessions();
     if let Some(key) = &key {

@@ -227,6 +227,10 @@ impl Csp for Pkcs11Token {
         self.token.generate(id, curve, Purpose::Use)
     }
 
+    fn generate_device_key(&self, id: KeyId, curve: Curve) -> Result<KeyPair, CspError> {
+        self.token.generate_for_device(id, curve)
+    }
+
     fn sign(&self, key: &KeyPair, digest: &[u8]) -> Result<Vec<u8>, CspError> {
         self.token.sign(key, digest)
     }

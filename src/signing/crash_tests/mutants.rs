@@ -1,7 +1,7 @@
 //! The engine broken on purpose: the questions must notice each way. What passes here would pass in the
 //! product, too.
 
-use super::chaos::Profile;
+use super::chaos::{Fault, Profile, Seam};
 use super::ports::Mutant;
 use super::world::{Plan, World};
 use super::{check, quiet};
@@ -128,12 +128,16 @@ fn signatures_that_changed_places_are_noticed() {
 
 #[test]
 fn a_device_that_is_given_away_while_it_is_in_use_is_noticed() {
+    // The first batch stays unfinished while the second one comes. Which TSSs come into being in which of
+    // them is up to chance.
     let plan = Plan {
-        tss: 3,
-        ..one_node(Profile {
-            percent: 70,
-            ..unsure_ledger()
-        })
+        tss: 4,
+        planned: vec![
+            (Seam::Commit, 1, Fault::UnknownLost),
+            (Seam::Lock, 2, Fault::Refused),
+            (Seam::Lock, 3, Fault::Refused),
+        ],
+        ..one_node(Profile::default())
     };
     let mutant = Mutant::GivesUsedDevicesAway;
     is_noticed(mutant, &plan, "a device that was in use was given away");

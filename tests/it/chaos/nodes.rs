@@ -89,7 +89,7 @@ fn a_frozen_node_loses_its_locks_and_cannot_commit_when_it_wakes() {
         site.with_node(1, |process| process.thaw());
         wait_for("the woken node notices", || {
             let log = site.log(1);
-            let noticed = ["a commit did not succeed", "did not let a lane work"];
+            let noticed = ["was overtaken", "did not let a lane work"];
             noticed
                 .iter()
                 .any(|words| log.contains(words))

@@ -91,7 +91,9 @@ fn a_lane_for_several_tokens_leaves_the_others_alone(place: &Place) {
     let [one] = filled(&store, "one");
     let [two] = filled(&store, "two");
     let tokens = vec!["one".to_owned(), "two".to_owned()];
-    let mut lane = store.lane_for_tokens(tokens).unwrap();
+    let mut lane = store
+        .lane_for_tokens(Box::new(move || tokens.clone()))
+        .unwrap();
     assert_eq!(offered(lane.as_mut(), 4), sorted([one, two]));
     let free = |token| store.free_devices_in(token, Environment::Test).unwrap();
     assert_eq!((free("one"), free("two"), free("three")), (1, 1, 0));

@@ -8,6 +8,7 @@ mod schedule;
 mod tally;
 mod till;
 
+use super::fill::Filled;
 use super::{BenchArgs, Shape, WRONG};
 use anyhow::Context as _;
 use check::Checker;
@@ -42,7 +43,10 @@ pub(super) fn run(url: &str, args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let secret = args.api_secret.as_deref().unwrap_or_default();
     let api = crate::cli::client::Api::log_in(url, key, secret)?;
     let tills = args.tills.unwrap_or(args.connections).max(args.tss);
-    let prepared = prepare::prepare(&api, args.tss, tills)?;
+    let prepared = match &args.shops {
+        Some(file) => prepare::known(&Filled::read(file)?, args.tss)?,
+        None => prepare::prepare(&api, args.tss, tills)?,
+    };
     let checker = args
         .verify
         .then(|| Checker::start(prepared.keys))

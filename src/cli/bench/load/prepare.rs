@@ -2,6 +2,7 @@
 
 use super::till::Till;
 use crate::app::SystemEntropy;
+use crate::cli::bench::fill::Filled;
 use crate::cli::client::{Api, text};
 use crate::http::management_v0::random_uuid;
 use crate::verify::AnswerKey;
@@ -52,7 +53,7 @@ pub(super) fn prepare(api: &Api, tss: u32, tills: u32) -> anyhow::Result<Prepare
                 if at >= tss {
                     return Ok(());
                 }
-                if at > 0 && at % WORD_EVERY == 0 {
+                if at > 0 && at.is_multiple_of(WORD_EVERY) {
                     eprintln!("{at} of {tss} TSSs");
                 }
                 let own = tills / tss + u32::from(at < tills % tss);
@@ -85,6 +86,22 @@ pub(super) fn prepare(api: &Api, tss: u32, tills: u32) -> anyhow::Result<Prepare
         }
         tills.extend(round);
     }
+}
+
+/// The first of those that are there already.
+pub(super) fn known(filled: &Filled, tss: u32) -> anyhow::Result<Prepared> {
+    let (mut tills, mut keys) = (Vec::new(), Vec::new());
+    for (tss_at, shop) in (0..tss).zip(&filled.shops) {
+        let point = STANDARD.decode(&shop.public_key)?;
+        keys.push(AnswerKey::from_point(&point).context("a public key is on no curve")?);
+        tills.push(Till {
+            tss: shop.tss.clone(),
+            client: shop.client.clone(),
+            tss_at: usize::try_from(tss_at)?,
+            serial: shop.serial.clone(),
+        });
+    }
+    Ok(Prepared { tills, keys })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

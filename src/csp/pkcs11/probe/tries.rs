@@ -3,6 +3,7 @@
 use super::{Made, Probe, Reason, curve_line};
 use crate::csp::pkcs11::curves;
 use crate::csp::pkcs11::keys::{self, Purpose};
+use crate::csp::pkcs11::wrapping;
 use crate::csp::{Csp, CspError, KeyPair, check};
 use crate::terms::Curve;
 use cryptoki::mechanism::{Mechanism, MechanismType};
@@ -205,6 +206,16 @@ impl Probe<'_> {
             });
             self.note(line, false, outcome);
         }
+    }
+
+    /// Only for `pki.keys = "wrapped"`. Leaves nothing behind: all keys of it live no longer than the session.
+    pub(super) fn wrapping(&mut self) {
+        let entropy = self.token.entropy.as_ref();
+        let outcome = self.on_session(|session, _| {
+            let mechanism = wrapping::try_out(session, entropy)?;
+            Ok(mechanism.as_str().to_owned())
+        });
+        self.note("keys wrapped by the token, changes noticed", false, outcome);
     }
 
     /// The anchor against rollback is a data object (PKCS#11 digest §7). Without it there is one witness

@@ -1,0 +1,161 @@
+//! Many rows in one statement, on PostgreSQL: each statement is a round trip, and one whose text grows
+//! with the rows is parsed and planned for each batch anew. These have one array per column.
+
+use super::records::{MessageRecord, StepRecord, TransactionRecord, TssRecord};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
+
+/// One column of all rows.
+fn column<'r, R, T>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
+}
+
+macro_rules! bind {
+    ($query:expr, $rows:expr, $($type:ty: $of:expr),+ $(,)?) => {{
+        let rows = $rows;
+        $query$(.bind::<Array<$type>, _>(column(rows, $of)))+
+    }};
+}
+
+/// Updates the TSSs that are stored with these counters; returns how many were.
+pub(super) fn update_tss(
+    connection: &mut PgConnection,
+    rows: &[(TssRecord, i64)],
+) -> QueryResult<usize> {
+    const SQL: &str = "UPDATE tss SET signature_counter = n.signature_counter, state = n.state, \
+        description = n.description, transaction_counter = n.transaction_counter, \
+        last_se_time = n.last_se_time, clients_registered = n.clients_registered, \
+        transactions_open = n.transactions_open, admin_pin = n.admin_pin, \
+        admin_pin_retries = n.admin_pin_retries, admin_puk_failures = n.admin_puk_failures, \
+        admin_puk_blocked_until = n.admin_puk_blocked_until, \
+        admin_sealed_puk = n.admin_sealed_puk, admin_session = n.admin_session, \
+        metadata = n.metadata, time_creation = n.time_creation, time_uninit = n.time_uninit, \
+        time_init = n.time_init, time_disable = n.time_disable, time_defective = n.time_defective \
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+        $18, $19, $20, $21) AS n (id, expected, signature_counter, state, description, \
+        transaction_counter, last_se_time, clients_registered, transactions_open, admin_pin, \
+        admin_pin_retries, admin_puk_failures, admin_puk_blocked_until, admin_sealed_puk, \
+        admin_session, metadata, time_creation, time_uninit, time_init, time_disable, time_defective) \
+        WHERE tss.id = n.id AND tss.signature_counter = n.expected";
+    let query = bind!(diesel::sql_query(SQL), rows,
+        Text: |(row, _)| &row.id,
+        BigInt: |(_, expected)| expected,
+        BigInt: |(row, _)| row.signature_counter,
+        Text: |(row, _)| &row.state,
+        Text: |(row, _)| &row.description,
+        BigInt: |(row, _)| row.transaction_counter,
+        BigInt: |(row, _)| row.last_se_time,
+        BigInt: |(row, _)| row.clients_registered,
+        BigInt: |(row, _)| row.transactions_open,
+        Nullable<Binary>: |(row, _)| row.admin_pin.as_deref(),
+        BigInt: |(row, _)| row.admin_pin_retries,
+        BigInt: |(row, _)| row.admin_puk_failures,
+        BigInt: |(row, _)| row.admin_puk_blocked_until,
+        Nullable<Binary>: |(row, _)| row.admin_sealed_puk.as_deref(),
+        Nullable<Text>: |(row, _)| row.admin_session.as_deref(),
+        Text: |(row, _)| &row.metadata,
+        BigInt: |(row, _)| row.time_creation,
+        Nullable<BigInt>: |(row, _)| row.time_uninit,
+        Nullable<BigInt>: |(row, _)| row.time_init,
+        Nullable<BigInt>: |(row, _)| row.time_disable,
+        Nullable<BigInt>: |(row, _)| row.time_defective,
+    );
+    query.execute(connection)
+}
+
+/// Updates the transactions that are stored; returns how many were.
+pub(super) fn update_transactions(
+    connection: &mut PgConnection,
+    rows: &[TransactionRecord],
+) -> QueryResult<usize> {
+    const SQL: &str = "UPDATE tss_transaction AS t SET state = n.state, \
+        latest_revision = n.latest_revision, client_id = n.client_id, time_end = n.time_end, \
+        metadata = n.metadata FROM unnest($1, $2, $3, $4, $5, $6, $7) \
+        AS n (tss_id, number, state, latest_revision, client_id, time_end, metadata) \
+        WHERE t.tss_id = n.tss_id AND t.number = n.number";
+    let query = bind!(diesel::sql_query(SQL), rows,
+        Text: |row| &row.tss_id,
+        BigInt: |row| row.number,
+        Text: |row| &row.state,
+        BigInt: |row| row.latest_revision,
+        Text: |row| &row.client_id,
+        Nullable<BigInt>: |row| row.time_end,
+        Text: |row| &row.metadata,
+    );
+    query.execute(connection)
+}
+
+pub(super) fn insert_transactions(
+    connection: &mut PgConnection,
+    rows: &[TransactionRecord],
+) -> QueryResult<usize> {
+    const SQL: &str = "INSERT INTO tss_transaction (tss_id, number, id, state, latest_revision, \
+        client_id, time_start, time_end, metadata) \
+        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let query = bind!(diesel::sql_query(SQL), rows,
+        Text: |row| &row.tss_id,
+        BigInt: |row| row.number,
+        Text: |row| &row.id,
+        Text: |row| &row.state,
+        BigInt: |row| row.latest_revision,
+        Text: |row| &row.client_id,
+        BigInt: |row| row.time_start,
+        Nullable<BigInt>: |row| row.time_end,
+        Text: |row| &row.metadata,
+    );
+    query.execute(connection)
+}
+
+pub(super) fn insert_steps(
+    connection: &mut PgConnection,
+    rows: &[StepRecord],
+) -> QueryResult<usize> {
+    const SQL: &str = "INSERT INTO transaction_step (tss_id, transaction_number, revision, state, \
+        phase, client_id, client_serial, schema_form, schema_process_type, schema_process_data, \
+        schema_echo, process_type, process_data, request_digest, metadata_digest, \
+        signature_counter, log_time, signature) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, \
+        $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+    let query = bind!(diesel::sql_query(SQL), rows,
+        Text: |row| &row.tss_id,
+        BigInt: |row| row.transaction_number,
+        BigInt: |row| row.revision,
+        Text: |row| &row.state,
+        Text: |row| &row.phase,
+        Text: |row| &row.client_id,
+        Text: |row| &row.client_serial,
+        Nullable<Text>: |row| row.schema_form.as_deref(),
+        Nullable<Text>: |row| row.schema_process_type.as_deref(),
+        Nullable<Binary>: |row| row.schema_process_data.as_deref(),
+        Nullable<Text>: |row| row.schema_echo.as_deref(),
+        Text: |row| &row.process_type,
+        Binary: |row| &row.process_data,
+        Binary: |row| &row.request_digest,
+        Nullable<Binary>: |row| row.metadata_digest.as_deref(),
+        BigInt: |row| row.signature_counter,
+        BigInt: |row| row.log_time,
+        Binary: |row| &row.signature,
+    );
+    query.execute(connection)
+}
+
+pub(super) fn insert_messages(
+    connection: &mut PgConnection,
+    rows: &[MessageRecord],
+) -> QueryResult<usize> {
+    const SQL: &str = "INSERT INTO log_message (tss_id, signature_counter, kind, log_time, \
+        transaction_number, revision, client_id, client_serial, file_name, der) \
+        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let query = bind!(diesel::sql_query(SQL), rows,
+        Text: |row| &row.tss_id,
+        BigInt: |row| row.signature_counter,
+        Text: |row| row.kind,
+        BigInt: |row| row.log_time,
+        Nullable<BigInt>: |row| row.transaction_number,
+        Nullable<BigInt>: |row| row.revision,
+        Nullable<Text>: |row| row.client_id.as_deref(),
+        Nullable<Text>: |row| row.client_serial.as_deref(),
+        Text: |row| &row.file_name,
+        Binary: |row| &row.der,
+    );
+    query.execute(connection)
+}

@@ -1,0 +1,158 @@
+//! Keys that are wrapped and kept in the ledger, in the token only while they are used.
+
+use crate::http::client::{Till, wait_for};
+use crate::support::ledger::{Place, postgres, sqlite};
+use crate::support::server::TestServer;
+use crate::support::token::{self, TestClock, TestEntropy, TestToken};
+use siegel::csp::pkcs11::{Pkcs11Token, Selector};
+use siegel::csp::{Csp as _, CspError, KeyPair, KeyVault, Wrapping, check};
+use siegel::ledger::Store;
+use siegel::terms::{Curve, Entropy as _};
+use std::sync::Arc;
+
+const HANDLES_MAX: usize = 20;
+
+fn open(token: &TestToken, store: &Store) -> Result<Pkcs11Token, CspError> {
+    let mut config = token.config();
+    config.wrapping = Some(Wrapping {
+        vault: Arc::new(store.clone()),
+        is_for_new_keys: true,
+        handles_max: HANDLES_MAX,
+    });
+    Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
+}
+
+fn sign(open: &Pkcs11Token, key: &KeyPair) -> Result<(), CspError> {
+    let mut digest = [0; 32];
+    TestEntropy.fill(&mut digest);
+    let signature = open.sign(key, &digest)?;
+    check::verify(&key.public_key, &digest, &signature).unwrap();
+    Ok(())
+}
+
+fn make(open: &Pkcs11Token) -> KeyPair {
+    open.generate_device_key(token::key_id(), Curve::Secp256r1)
+        .unwrap()
+}
+
+/// Everybody signs with everything, in several threads, with room for few.
+fn use_all(open: &Pkcs11Token, keys: &[KeyPair]) {
+    std::thread::scope(|scope| {
+        for start in 0..4 {
+            scope.spawn(move || {
+                for key in keys.iter().cycle().skip(start * 70).take(keys.len()) {
+                    sign(open, key).unwrap();
+                }
+            });
+        }
+    });
+}
+
+fn initialise_anew(token: &TestToken) {
+    let mut config = token.config();
+    config.token = Selector::Label("not there".to_owned());
+    Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
+        .err()
+        .unwrap();
+}
+
+fn three_hundred_keys_in_a_token_with_room_for_twenty(place: &Place) {
+    let (token, store) = (token::softhsm(), place.open());
+    let first = open(&token, &store).unwrap();
+    let keys: Vec<_> = (0..300).map(|_| make(&first)).collect();
+    use_all(&first, &keys);
+    assert_eq!(first.key_ids().unwrap(), [], "none of them is on the token");
+    initialise_anew(&token);
+    use_all(&first, &keys[..60]);
+    drop(first);
+    // After a restart with other settings too: those that are there can be used.
+    let mut config = token.config();
+    config.wrapping = Some(Wrapping {
+        vault: Arc::new(store.clone()),
+        is_for_new_keys: false,
+        handles_max: 1,
+    });
+    let again = Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start()).unwrap();
+    use_all(&again, &keys[..60]);
+    let plain = make(&again);
+    assert_eq!(
+        again.key_ids().unwrap(),
+        [plain.id],
+        "and new ones are not wrapped"
+    );
+    assert_eq!(KeyVault::find(&store, plain.id).unwrap(), None);
+}
+
+#[test]
+fn three_hundred_keys_use_a_token_with_room_for_twenty() {
+    three_hundred_keys_in_a_token_with_room_for_twenty(&sqlite());
+    if let Some(place) = postgres() {
+        three_hundred_keys_in_a_token_with_room_for_twenty(&place);
+    }
+}
+
+#[test]
+fn a_blob_in_another_ones_place_or_with_another_byte_signs_nothing() {
+    let (token, place) = (token::softhsm(), sqlite());
+    let store = place.open();
+    let first = open(&token, &store).unwrap();
+    let [one, two, bad] = [make(&first), make(&first), make(&first)];
+    sign(&first, &one).unwrap();
+    drop(first);
+    let (a, b) = (one.id, two.id);
+    let blob = |id| KeyVault::find(&store, id).unwrap().unwrap().blob;
+    let (of_a, of_b) = (hex::encode(blob(a)), hex::encode(blob(b)));
+    let mut changed = blob(bad.id);
+    changed[20] ^= 1;
+    for (id, blob) in [(a, of_b), (b, of_a), (bad.id, hex::encode(changed))] {
+        let sql = format!("UPDATE wrapped_key SET blob = x'{blob}' WHERE key_id = '{id}'");
+        place.execute(&sql).unwrap();
+    }
+    let again = open(&token, &store).unwrap();
+    for key in [&one, &two] {
+        for _ in 0..2 {
+            let error = sign(&again, key).unwrap_err();
+            assert!(matches!(error, CspError::WrongKey { .. }), "{error:?}");
+        }
+    }
+    let error = sign(&again, &bad).unwrap_err();
+    assert!(matches!(error, CspError::Failed { .. }), "{error:?}");
+    again.check_health().unwrap();
+}
+
+#[test]
+fn a_module_that_cannot_is_refused_with_a_sentence_and_nothing_is_left_on_it() {
+    let Some(token) = token::kryoptic() else {
+        return;
+    };
+    let place = sqlite();
+    let error = open(&token, &place.open()).err().unwrap();
+    assert!(matches!(error, CspError::NotSupported { .. }), "{error:?}");
+    let told = error.to_string();
+    assert!(told.contains("set pki.keys = \"token\""), "{told}");
+    // Without it, the token is as good as before.
+    token.open().check_health().unwrap();
+}
+
+#[test]
+fn a_server_with_wrapped_keys_sells_and_goes_on_after_a_restart() {
+    let mut server = TestServer::builder()
+        .pki("keys = \"wrapped\"\nwrapped_handles_max = 2")
+        .pool_target(2)
+        .start();
+    let tills: Vec<_> = (0..5).map(|_| Till::new(&server)).collect();
+    for _ in 0..2 {
+        std::thread::scope(|scope| {
+            for till in &tills {
+                scope.spawn(|| till.sell());
+            }
+        });
+    }
+    server.restart();
+    for till in &tills {
+        assert_eq!(till.sell()["number"], 3);
+    }
+    // Only the CA's.
+    let on_token = || server.token.open().key_ids().unwrap().len();
+    wait_for("the keys of the CA", || (on_token() == 2).then_some(()));
+}

@@ -10,6 +10,7 @@ mod connection;
 mod door;
 mod endpoint;
 mod health;
+mod known_tokens;
 mod limits;
 pub mod management_v0;
 pub mod meter;

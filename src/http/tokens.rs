@@ -2,6 +2,7 @@
 //! session. A second login with the same key therefore gets the same token again, on every node.
 
 use super::door::Door;
+use super::known_tokens::{KnownToken, KnownTokens};
 use super::problem::Problem;
 use crate::ledger::{ApiKey, ApiKeyStatus, LedgerError, SealingKey, Session, Store, TokenSecret};
 use crate::sma::Caller;
@@ -18,9 +19,6 @@ const KEY_FRESH_MS: u64 = 500;
 
 /// API keys remembered at most.
 const KEYS_KNOWN_MAX: usize = 10_000;
-
-/// How many access tokens are remembered.
-const TOKENS_KNOWN_MAX: usize = 10_000;
 
 const SECRET_LEN: usize = 32;
 
@@ -75,16 +73,7 @@ pub(super) struct Tokens {
     /// Held while the secrets are read; says when that was because of a token with an unknown one.
     looked_at_ms: Mutex<Option<u64>>,
     keys: Mutex<HashMap<String, KnownKey>>,
-    /// Access tokens that were read before, each with what it says. Only whole and good ones come in, so
-    /// nobody can fill it with others.
-    read: RwLock<HashMap<String, KnownToken>>,
-}
-
-#[derive(Clone)]
-struct KnownToken {
-    bearer: TokenBearer,
-    secret_id: String,
-    expires: i64,
+    known: KnownTokens,
 }
 
 /// The secrets as they were read last.
@@ -119,7 +108,7 @@ impl Tokens {
             secrets: RwLock::default(),
             looked_at_ms: Mutex::default(),
             keys: Mutex::default(),
-            read: RwLock::default(),
+            known: KnownTokens::default(),
         };
         tokens.load(door.clock.monotonic_ms())?;
         Ok(tokens)
@@ -264,18 +253,8 @@ impl Tokens {
     /// An access token that was read before, as long as it is good: it has not expired, and its secret has
     /// not been forgotten. Never blocks.
     pub fn known(&self, token: &str, now: SeTime) -> Option<TokenBearer> {
-        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
-        let known = read.get(token)?;
-        let is_good = known.expires > now.unix_seconds() && self.secret(&known.secret_id).is_some();
-        is_good.then(|| known.bearer.clone())
-    }
-
-    fn remember(&self, token: &str, known: KnownToken) {
-        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
-        if read.len() >= TOKENS_KNOWN_MAX {
-            read.clear();
-        }
-        read.insert(token.to_owned(), known);
+        let known = self.known.find(token, now)?;
+        self.secret(&known.secret_id).map(|_| known.bearer)
     }
 
     /// Reads a token of this type that has not expired. `None`: not one of ours. Never blocks.
@@ -300,7 +279,7 @@ impl Tokens {
                 secret_id,
                 expires,
             };
-            self.remember(token, known);
+            self.known.remember(token, known);
         }
         Some(bearer)
     }

@@ -40,7 +40,12 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "KEY", requires = "url")]
     api_key: Option<String>,
     /// Secret of the API key.
-    #[arg(long, value_name = "SECRET", requires = "url")]
+    #[arg(
+        long,
+        value_name = "SECRET",
+        requires = "url",
+        allow_hyphen_values = true
+    )]
     api_secret: Option<String>,
     /// TSSs to make and to spread the load over.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]

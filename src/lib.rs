@@ -14,8 +14,9 @@ pub mod csp;
 pub mod pki;
 
 pub mod ledger;
-pub mod signing;
 pub mod witness;
+
+pub mod signing;
 
 pub mod export;
 pub mod verify;

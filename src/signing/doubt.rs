@@ -60,8 +60,11 @@ pub(super) fn refuse_doubtful(
             let generation = member.token.csp().generation();
             Some((label, standing(active, generation)))
         });
-        // Where there is no token nothing is signed anyway.
-        found.is_some_and(|(label, standing)| !clearance.is_token_cleared(label, standing))
+        // Where there is no token nothing is signed anyway; and to declare a TSS defective signs nothing, which
+        // has to be possible just when its token is gone.
+        let signs_nothing = matches!(job.command, Command::DeclareDefective);
+        !signs_nothing
+            && found.is_some_and(|(label, standing)| !clearance.is_token_cleared(label, standing))
     };
     let jobs = refuse_those(jobs, &HELD, is_held);
     refuse_those(jobs, &NOT_COMPARED, is_uncompared)

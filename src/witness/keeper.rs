@@ -4,6 +4,7 @@ use super::WitnessError;
 use super::compare::Testimony;
 use super::file::NodeFile;
 use super::opening::open_file;
+use super::status::Status;
 use super::stopping::{chain, findings, stop_forgotten};
 use super::tokens::{Anchored, has_lease, testimony};
 use crate::csp::{Csp, CspError};
@@ -30,21 +31,6 @@ pub struct WitnessSettings {
     pub file: PathBuf,
     /// Whether a ledger may be begun anew where another one was used before.
     pub begins_anew: bool,
-}
-
-/// What the witnesses of this node say, for readiness and metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Whether the ledger behind this node was compared.
-    pub is_compared: bool,
-    /// TSSs that wait for a person's decision.
-    pub held: u64,
-    /// Whether this process writes its node file.
-    pub has_file: bool,
-    /// Tokens that keep an anchor.
-    pub anchors: Vec<String>,
-    /// Messages that the anchor of a token does not know of yet, where this node is the one that writes it.
-    pub anchor_lag: BTreeMap<String, u64>,
 }
 
 /// The running witnesses of a node. Stop them after the lanes.
@@ -374,7 +360,10 @@ impl Keeper {
             return;
         }
         let released = self.store.released();
-        if let Err(error) = file.add(&fresh, &self.file_totals, || released.marks()) {
+        let was_told = file.lacks_something();
+        if let Err(error) = file.add(&fresh, &self.file_totals, || released.marks())
+            && !was_told
+        {
             tracing::error!(error = %chain(&error), "the node file could not be written");
         }
     }

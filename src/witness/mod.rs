@@ -6,7 +6,7 @@
 //!
 //! | File | What it does |
 //! |---|---|
-//! | `keeper`, `opening` | the thread that writes the witnesses and compares |
+//! | `keeper`, `opening`, `status` | the thread that writes the witnesses and compares |
 //! | `file`, `lines` | the node file: marks and the newest messages of this node |
 //! | `tokens` | anchors on the tokens |
 //! | `compare` | witnesses against the ledger; pure |
@@ -28,15 +28,17 @@ mod rebuild;
 mod release;
 mod restore;
 mod signature;
+mod status;
 mod stopping;
 mod tokens;
 
 pub use check::{CheckReport, CheckStatus, Checker, check_ledger};
 pub use compare::{Findings, Testimony, TokenFinding, TssFault, TssFinding, compare};
 pub use file::{Content, FileError, read};
-pub use keeper::{Status, WitnessSettings, Witnesses};
+pub use keeper::{WitnessSettings, Witnesses};
 pub use release::{release_restored, stop};
 pub use restore::{LostMessage, RestoreError, restore};
+pub use status::Status;
 pub use stopping::findings as look;
 pub use tokens::testimonies;
 

@@ -129,6 +129,7 @@ impl Rebuilding {
             process_type: ProcessType::try_from(process_type.as_deref().unwrap_or_default())
                 .map_err(|_| "its processType cannot be one")?,
             process_data: ProcessData::new(process_data.clone()),
+            // Log messages say nothing of it; a repeat then brings its pairs as one of an older ledger does.
             metadata_digest: None,
             request_digest: more
                 .and_then(|more| more.request_digest)

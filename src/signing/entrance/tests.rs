@@ -88,12 +88,14 @@ impl Stage {
 
 /// `S1` for the start of transaction 1, `U1` and `F1` for its later steps, `M` for management.
 fn name(job: &Job) -> String {
-    let letter = match &job.command {
-        command if command.revision().is_none() => "M",
-        Command::StartTransaction(_) => "S",
-        command if is_new(command) => unreachable!("{command:?} has a revision"),
-        command if matches!(command, Command::UpdateTransaction(_)) => "U",
-        _finish => "F",
+    let letter = if job.command.revision().is_none() {
+        "M"
+    } else if is_new(&job.command) {
+        "S"
+    } else if matches!(&job.command, Command::UpdateTransaction(_)) {
+        "U"
+    } else {
+        "F"
     };
     let number = match named_by(job) {
         Some((_, TransactionRef::Id(id))) => id.uuid().as_u128().to_string(),

@@ -69,7 +69,11 @@ fn a_server_whose_disk_is_full_is_not_ready_until_it_has_kept_what_it_signed() {
         starts.is_told_to_come_back();
     }
     assert_eq!(readiness(&site).0, 503);
-    assert_eq!(errors(&site).len(), 1, "{}", site.log(0));
+    let (of_witnesses, others): (Vec<_>, Vec<_>) = errors(&site)
+        .into_iter()
+        .partition(|line| line.contains("the node file could not be written"));
+    assert_eq!(others.len(), 1, "{}", site.log(0));
+    assert!(of_witnesses.len() < 2, "{}", site.log(0));
     site.with_node(0, |process| process.limit_files(None));
     becomes(&site, 200, "answers");
     let told = starts.ask();

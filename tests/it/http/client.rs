@@ -33,6 +33,16 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Asks again while the token is compared with the ledger, as after every new attachment to it: tests of one
+/// process share a module, and some have it initialised anew.
+pub fn once_compared(ask: impl Fn() -> Answer) -> Answer {
+    wait_for("a compared token", || {
+        let answer = ask();
+        let is_early = answer.status == 503 && answer.text().contains("is being compared");
+        (!is_early).then_some(answer)
+    })
+}
+
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
@@ -333,9 +343,9 @@ impl Till {
     }
 
     fn take_over(&self) {
-        self.state("UNINITIALIZED").ok();
-        self.set_pin(&self.puk, PIN).ok();
-        self.log_in(PIN).ok();
+        once_compared(|| self.state("UNINITIALIZED")).ok();
+        once_compared(|| self.set_pin(&self.puk, PIN)).ok();
+        once_compared(|| self.log_in(PIN)).ok();
     }
 
     /// An initialised TSS with a client, its admin still logged in.
@@ -347,8 +357,8 @@ impl Till {
     pub fn new_by(api: &Api) -> Self {
         let till = Self::created_by(api);
         till.take_over();
-        till.state("INITIALIZED").ok();
-        till.register().ok();
+        once_compared(|| till.state("INITIALIZED")).ok();
+        once_compared(|| till.register()).ok();
         till
     }
 

@@ -24,8 +24,9 @@ struct Count {
 }
 
 impl Count {
-    fn rate(&self) -> f64 {
-        self.done.load(Relaxed) as f64 / self.asked.load(Relaxed) as f64
+    /// In percent.
+    fn rate(&self) -> u64 {
+        100 * self.done.load(Relaxed) / self.asked.load(Relaxed)
     }
 }
 
@@ -131,7 +132,7 @@ fn under_ten_times_the_load_begun_transactions_go_first_and_memory_stays_flat() 
     assert!(starts.done.load(Relaxed) > 0, "starts are not starved");
     let refused = starts.asked.load(Relaxed) - starts.done.load(Relaxed);
     assert!(
-        refused > CALLERS as u64,
+        refused > u64::try_from(CALLERS).unwrap(),
         "there was no overload: {refused} refused"
     );
     assert!(

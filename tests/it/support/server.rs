@@ -157,6 +157,11 @@ impl TestServerBuilder {
             .beside
             .as_ref()
             .map_or(ledger, |beside| beside.0.clone());
+        // The clusters of tests have no standby, which LIVE wants.
+        let alone = match self.live > 0 && ledger.starts_with("postgres") {
+            true => "danger_live_without_standby = true",
+            false => "",
+        };
         let clock = self.beside.map_or_else(StillClock::new, |beside| beside.2);
         let live: Vec<_> = (0..self.live).map(|_| token::softhsm()).collect();
         let sentence = match self.live {
@@ -182,6 +187,7 @@ workers = 2
 
 [ledger]
 {ledger}
+{alone}
 
 [secrets]
 seal_key_file = "seal.key"

@@ -145,7 +145,12 @@ fn a_key_that_has_not_come_to_the_standby_stops_its_tss_alone_and_no_key_is_made
     let late = wait_for("a TSS with a key made after the copy", || {
         let till = Till::new_by(&known.api);
         switch_to_and_back(&server, |server| {
-            (till.step(&new_id(), 1, "ACTIVE", None).status == 503).then_some(server)
+            let told = wait_for("a compared token", || {
+                let text = till.step(&new_id(), 1, "ACTIVE", None).text();
+                (!text.contains("is being compared")).then_some(text)
+            });
+            told.contains("has not come to the standby")
+                .then_some(server)
         })
         .map(|_| till)
     });

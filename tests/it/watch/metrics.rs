@@ -92,7 +92,7 @@ fn a_day_is_counted(place: Option<Place>) {
         .get("/tss")
         .refused_without_code(401);
     till.api.get("/no/such/route").refused(404, "E_NOT_FOUND");
-    let messages = (till.api.counter(&till.tss) - 1) as f64;
+    let messages = f64::from(u32::try_from(till.api.counter(&till.tss) - 1).unwrap());
 
     let told = told_when(&server, |told| {
         let of_all = |point: &&Point| point.name == "siegel_ledger_messages";
@@ -138,7 +138,10 @@ fn a_day_is_counted(place: Option<Place>) {
     assert_eq!(sum("siegel_ledger_compared", &[]), 1.0);
     assert_eq!(sum("siegel_ledger_held_tss", &[]), 0.0);
     assert!(sum("siegel_ledger_bytes", &[]) > 10_000.0);
-    assert!(sum("siegel_ledger_certificate_expiry_timestamp_seconds", &[]) > server.now_s() as f64);
+    assert!(
+        sum("siegel_ledger_certificate_expiry_timestamp_seconds", &[])
+            > f64::from(u32::try_from(server.now_s()).unwrap())
+    );
     assert_eq!(sum("siegel_token_state", &[("state", "ready")]), 1.0);
     assert_eq!(sum("siegel_token_state", &[]), 1.0);
     assert_eq!(sum("siegel_token_sessions_max", &[]), 8.0);

@@ -53,7 +53,9 @@ impl Site {
         let mut lines = readme.lines();
         let sentence = lines.find(|line| line.starts_with("danger_uncertified_live"));
         let ledger = match place.as_ref().map(Place::config) {
-            Some(StoreConfig::Postgres { url, .. }) => format!("postgres = {url:?}"),
+            Some(StoreConfig::Postgres { url, .. }) => {
+                format!("postgres = {url:?}\ndanger_live_without_standby = true")
+            }
             Some(StoreConfig::Sqlite { .. }) | None => "sqlite = \"siegel.db\"".to_owned(),
         };
         let text = text.replace("sqlite = \"siegel.db\"", &ledger);

@@ -5,7 +5,7 @@ mod cluster;
 mod failover;
 mod shop;
 
-use crate::http::client::{Answer, Till, receipt};
+use crate::http::client::{Answer, Till, receipt, wait_for};
 use crate::support::ledger::{Place, postgres};
 use shop::{Shop, counter_of, findings, messages, notes};
 use std::collections::BTreeMap;
@@ -86,7 +86,12 @@ impl Loss {
     #[track_caller]
     fn is_stopped(&self, till: &Till) {
         let start = || till.step(&crate::http::client::new_id(), 1, "ACTIVE", None);
-        let answer: Answer = till.signing(0, start);
+        // A node without its file does not know that the other one, which has left, was itself.
+        let answer: Answer = till.signing(0, || {
+            wait_for("a ledger that was compared", || {
+                Some(start()).filter(|answer| answer.status != 503)
+            })
+        });
         answer.refused_without_code(500);
     }
 }

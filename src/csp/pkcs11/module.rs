@@ -237,10 +237,10 @@ impl Module {
         }
         let mut wait_ms = BACKOFF_MS_MIN;
         loop {
-            self.members().iter().for_each(|member| member.reconnect());
-            let outcome = match self.members().iter().any(|member| member.is_gone()) {
-                true => self.reinitialise(),
-                false => Ok(()),
+            let unhelped = |member: &Arc<Token>| !member.reconnect();
+            let outcome = match self.members().into_iter().filter(unhelped).count() {
+                0 => Ok(()),
+                1.. => self.reinitialise(),
             };
             let others_are_well;
             {

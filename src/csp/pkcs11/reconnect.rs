@@ -41,16 +41,17 @@ impl Token {
     }
 
     /// Tries a new session and a new login on a token that is lost. That is enough where only they were
-    /// lost, and the other tokens of the module do not notice it.
-    pub(super) fn reconnect(&self) {
-        let Some(slot) = *lock(&self.slot) else {
-            return;
-        };
+    /// lost, and the other tokens of the module do not notice it. `false` where it was not: one that is lost
+    /// again meanwhile deserves a new session and login first, like any other.
+    pub(super) fn reconnect(&self) -> bool {
         if !self.is_gone() {
-            return;
+            return true;
         }
+        let Some(slot) = *lock(&self.slot) else {
+            return false;
+        };
         let Some(_ticket) = self.module.gate().enter(CALL_WAIT_MAX) else {
-            return;
+            return false;
         };
         let api = self.module.api();
         let attached = match slots::is_still_in(api, slot, &self.config.token) {
@@ -66,8 +67,14 @@ impl Token {
             Err(trouble) => Err(trouble),
         };
         match attached {
-            Ok(attachment) => self.take(attachment),
-            Err(trouble) => self.stay_gone(&trouble),
+            Ok(attachment) => {
+                self.take(attachment);
+                true
+            }
+            Err(trouble) => {
+                self.stay_gone(&trouble);
+                !self.is_gone()
+            }
         }
     }
 

@@ -254,6 +254,10 @@ fn a_token_does_not_become_one_of_the_other_environment_by_a_word() {
         let text = std::fs::read_to_string(&file).unwrap();
         let live = text.replace("\"TEST\"", "\"LIVE\"");
         let sentence = format!("danger_uncertified_live = {UNCERTIFIED_LIVE_SENTENCE:?}");
+        let live = live.replace(
+            "postgres = ",
+            "danger_live_without_standby = true\npostgres = ",
+        );
         std::fs::write(&file, format!("{sentence}\n{live}")).unwrap();
         let keys = site.token.open().key_ids().unwrap();
         let started = Node::start(&site.config(), TestClock::start(), Arc::new(TestEntropy));

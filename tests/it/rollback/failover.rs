@@ -200,9 +200,10 @@ fn a_commit_whose_wait_for_the_standby_was_cancelled_is_told_when_the_standby_ha
         for _ in 0..2 {
             wait_for("a commit that waits for the standby", || {
                 cluster.primary.ask(
-                    "SELECT 'cancelled' AS answer FROM pg_stat_activity WHERE datname = 'siegel' \
-                     AND wait_event = 'SyncRep' AND now() - state_change > interval '1 second' \
-                     AND pg_cancel_backend(pid)",
+                    "WITH waiting AS MATERIALIZED (SELECT pid FROM pg_stat_activity \
+                     WHERE datname = 'siegel' AND wait_event = 'SyncRep' \
+                     AND now() - state_change > interval '1 second') \
+                     SELECT 'cancelled' AS answer FROM waiting WHERE pg_cancel_backend(pid)",
                 )
             });
         }

@@ -161,16 +161,16 @@ fn a_key_that_has_not_come_to_the_standby_stops_its_tss_alone_and_no_key_is_made
     let before = (late.api.counter(&late.tss), keys().len());
     for _ in 0..3 {
         told_to_come_again(&late.step(&new_id(), 1, "ACTIVE", None));
-        known.sell();
+        sell_patiently(&known);
     }
     assert_eq!(late.api.counter(&late.tss), before.0);
     assert_eq!(device(&late), serial);
     // New TSSs get devices of the standby, or such as are known to both.
     let newcomer = Till::new_by(&known.api);
-    newcomer.sell();
+    sell_patiently(&newcomer);
     switch_to(&server, "main", epoch + 2);
-    late.sell();
-    known.sell();
+    sell_patiently(&late);
+    sell_patiently(&known);
     [&late, &known, &newcomer]
         .into_iter()
         .for_each(check_if_it_signs);

@@ -34,7 +34,11 @@ pub(super) fn open(
         }));
         opened.push((section, csp));
     }
-    let is_there = |(_, csp): &(_, Arc<dyn Csp>)| csp.vitals().state == TokenState::Ready;
+    let is_there = |(_, csp): &(_, Arc<dyn Csp>)| match csp.vitals().state {
+        // Paused: its module is being initialised anew for another token.
+        TokenState::Ready | TokenState::Paused => true,
+        TokenState::Gone | TokenState::PinRefused => false,
+    };
     match missing {
         Some(missing) if config.start_when == TokensNeeded::None || opened.iter().any(is_there) => {
             drop(missing);

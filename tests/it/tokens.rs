@@ -112,11 +112,11 @@ fn a_server_starts_without_a_token_that_is_not_there_and_uses_it_when_it_appears
     assert_eq!(tokens[other]["signs"], true);
     // New TSSs get their keys in the token that is there, and sign.
     let newcomer = Till::new_by(&till.api);
-    newcomer.sell();
+    sell_patiently(&newcomer);
     told_to_come_again(&till.step(&new_id(), 1, "ACTIVE", None));
     drop(away);
     assert_eq!(sell_patiently(&till), 2);
-    newcomer.sell();
+    sell_patiently(&newcomer);
     let (_, tokens) = health(&till.api);
     assert_eq!(tokens[name]["state"], "ready");
 }

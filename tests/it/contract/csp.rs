@@ -3,7 +3,7 @@
 use crate::support::elsewhere::{job, lines};
 use crate::support::token::{self, TestClock, TestEntropy, TestToken};
 use siegel::csp::pkcs11::{Pkcs11Token, ProbeOptions, Selector, Verdict, probe, report, suffices};
-use siegel::csp::{Anchor, Csp, CspError, KeyPair, check};
+use siegel::csp::{Csp, CspError, KeyPair, check};
 use siegel::terms::{Clock, Curve, Entropy, Hash, Secret};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,7 +38,6 @@ suite! {
     an_identifier_is_used_once,
     a_token_is_chosen_by_label_or_serial_number,
     two_tokens_of_one_module_do_not_see_each_other,
-    an_anchor_is_found_again_and_only_rises,
 }
 
 pub(super) fn digest(curve: Curve) -> Vec<u8> {
@@ -355,41 +354,4 @@ fn a_pin_is_never_printed() {
     let mut config = token::softhsm().config();
     config.pin = Secret::new("very secret".to_owned());
     assert!(!format!("{config:?}").contains("very secret"));
-}
-
-fn an_anchor_is_found_again_and_only_rises(token: &TestToken) {
-    let anchor = |ledger: &str, spent| Anchor {
-        ledger: ledger.to_owned(),
-        spent,
-    };
-    let sorted = |token: &dyn Csp| {
-        let mut anchors = token.anchors().unwrap();
-        anchors.sort_by_key(|anchor| (anchor.ledger.clone(), anchor.spent));
-        anchors
-    };
-    let open = token.open();
-    assert_eq!(sorted(&open), []);
-    for spent in [1, 2, 4711] {
-        open.write_anchor(&anchor("one", spent)).unwrap();
-    }
-    open.write_anchor(&anchor("two", 5)).unwrap();
-    let both = [anchor("one", 4711), anchor("two", 5)];
-    assert_eq!(sorted(&open), both);
-    open.write_anchor(&anchor("one", 4710)).unwrap();
-    assert_eq!(sorted(&open), both, "it never falls");
-
-    // Another node knows no handles of ours, and its higher one counts beside ours.
-    let other = token.open();
-    other.write_anchor(&anchor("one", 4712)).unwrap();
-    let highest = |anchors: Vec<Anchor>| {
-        let of_one = anchors.into_iter().filter(|anchor| anchor.ledger == "one");
-        of_one.map(|anchor| anchor.spent).max()
-    };
-    assert_eq!(highest(open.anchors().unwrap()), Some(4712));
-    // Whoever has read destroys what is lower.
-    open.write_anchor(&anchor("one", 4713)).unwrap();
-    assert_eq!(sorted(&open), [anchor("one", 4713), anchor("two", 5)]);
-    open.check_health().unwrap();
-    let key = key(&open);
-    sign(&open, &key);
 }

@@ -1,6 +1,7 @@
 //! One suite per port, run against every adapter.
 
 mod csp;
+mod csp_anchor;
 mod csp_faults;
 mod csp_probe;
 mod ledger;

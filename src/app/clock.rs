@@ -8,11 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// milliseconds.
 const SLEW_MS_MAX: i128 = 128;
 
-/// Measures how long something takes.
+/// Measures how long something takes, by the machine's own clock: for whoever has no `Clock`.
 #[derive(Clone, Copy, Debug)]
-pub struct Stopwatch(Instant);
+pub struct MachineWatch(Instant);
 
-impl Stopwatch {
+impl MachineWatch {
     /// Starts it.
     pub fn start() -> Self {
         Self(monotonic())

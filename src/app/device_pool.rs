@@ -5,10 +5,9 @@
 use super::NodeError;
 use super::ca_source::CaSource;
 use crate::ledger::Store;
-use crate::terms::{Bell, Clock, Curve, Environment, chain};
+use crate::terms::{Background, Bell, Clock, Curve, Environment, chain};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the pool looks after.
@@ -40,10 +39,7 @@ const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 const BACK_OFF_LAST: Duration = Duration::from_secs(60);
 
 /// Looks after the pool until it is stopped.
-pub struct DevicePool {
-    bell: Arc<Bell>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
+pub struct DevicePool(Background);
 
 impl DevicePool {
     /// Makes a first device where we make them and there is none, and begins to look after the pool.
@@ -51,7 +47,7 @@ impl DevicePool {
     /// # Errors
     /// When a token that is there does not give a CA, or the thread cannot be started.
     pub fn start(stock: Stock) -> Result<Self, NodeError> {
-        let bell = Arc::new(Bell::default());
+        let bell = Arc::<Bell>::default();
         let mut keeper = Keeper {
             stock,
             empty: BTreeSet::new(),
@@ -68,32 +64,18 @@ impl DevicePool {
         if let Err(error) = keeper.look(&bell, 1) {
             complain(&error);
         }
-        let own = Arc::clone(&bell);
-        let thread = thread::Builder::new()
-            .name("device-pool".to_owned())
-            .spawn(move || keeper.keep(&own))?;
-        Ok(Self {
-            bell,
-            thread: Mutex::new(Some(thread)),
-        })
+        let keep = move |bell: &Bell| keeper.keep(bell);
+        Ok(Self(Background::start_on(bell, "device-pool", keep)?))
     }
 
     /// Says that devices were taken. Returns at once.
     pub fn wake(&self) {
-        self.bell.ring();
+        self.0.wake();
     }
 
     /// Ends after the device in the making.
     pub fn stop(&self) {
-        self.bell.stop();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the pool of prepared devices ended by a panic");
-        }
+        self.0.stop();
     }
 }
 

@@ -14,7 +14,7 @@ mod sampler;
 mod token_watch;
 mod tokens;
 
-pub use clock::{Stopwatch, SystemClock};
+pub use clock::{MachineWatch, SystemClock};
 pub use entropy::SystemEntropy;
 pub use foreign_ca::{ForeignCa, ForeignCaError};
 pub use node::{Node, NodeError};

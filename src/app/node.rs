@@ -3,9 +3,7 @@
 use super::active_csp::ActiveCsp;
 use super::ca_source::CaSource;
 use super::device_pool::{DevicePool, Stock, TestSource};
-use super::sampler::Sampler;
-use super::token_watch::TokenWatch;
-use super::tokens;
+use super::{sampler, token_watch, tokens};
 use crate::config::{Config, DeviceSource};
 use crate::csp::{Csp, CspError};
 use crate::export::{ExportSettings, ExportWorker};
@@ -15,7 +13,7 @@ use crate::ledger::{LedgerError, SealingKey, Store, StoreConfig};
 use crate::pki::PkiError;
 use crate::signing::{Lanes, Submit, TokenPairs};
 use crate::telemetry::{Metrics, MetricsParts, SampleBox};
-use crate::terms::{Clock, Entropy, Environment};
+use crate::terms::{Background, Clock, Entropy, Environment};
 use crate::witness::{Checker, WitnessError, Witnesses};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -99,10 +97,10 @@ pub struct Node {
     lanes: Arc<Lanes>,
     pool: Arc<DevicePool>,
     /// Where tokens have standbys.
-    watch: Option<TokenWatch>,
+    watch: Option<Background>,
     exports: Arc<ExportWorker>,
     /// Where somebody watches.
-    sampler: Option<Sampler>,
+    sampler: Option<Background>,
     sample: Arc<SampleBox>,
     devices_target: u32,
     witnesses: Witnesses,
@@ -145,7 +143,7 @@ impl Node {
         let sampler = match config.telemetry.metrics_listen {
             Some(_) => {
                 let (store, clock) = (store.clone(), Arc::clone(&clock));
-                Some(Sampler::start(store, clock, Arc::clone(&sample))?)
+                Some(sampler::start(store, clock, Arc::clone(&sample))?)
             }
             None => None,
         };
@@ -366,13 +364,13 @@ fn start_watch(
     store: &Store,
     tokens: &Arc<TokenPairs>,
     clock: &Arc<dyn Clock>,
-) -> Result<Option<TokenWatch>, NodeError> {
+) -> Result<Option<Background>, NodeError> {
     let switches = tokens::switch_after_s(config, tokens);
     if switches.is_empty() {
         return Ok(None);
     }
     let (tokens, clock) = (Arc::clone(tokens), Arc::clone(clock));
-    Ok(Some(TokenWatch::start(
+    Ok(Some(token_watch::start(
         store.clone(),
         tokens,
         clock,

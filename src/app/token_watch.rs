@@ -3,21 +3,15 @@
 use crate::csp::Csp;
 use crate::ledger::{ActiveToken, Store, Switched};
 use crate::signing::{Member, TokenPair, TokenPairs};
-use crate::terms::{Bell, Clock};
+use crate::terms::{Background, Bell, Clock};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 /// How often the ledger is asked, and each token that a switch depends on.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// One thread beside the lanes, and two more for each pair that switches by itself.
-pub(super) struct TokenWatch {
-    bell: Arc<Bell>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
 
 /// A pair that switches by itself.
 struct Automatic {
@@ -33,63 +27,41 @@ struct Pulse {
     last_ms: Arc<AtomicU64>,
 }
 
-impl TokenWatch {
-    /// Starts it. `switch_after_s` by label: how long the main token must not sign until its standby takes
-    /// over; never where it is 0 or missing.
-    ///
-    /// # Errors
-    /// When a thread cannot be started.
-    pub fn start(
-        store: Store,
-        tokens: Arc<TokenPairs>,
-        clock: Arc<dyn Clock>,
-        switch_after_s: &BTreeMap<String, u32>,
-    ) -> std::io::Result<Self> {
-        let bell = Arc::new(Bell::default());
-        let mut automatic = Vec::new();
-        for (label, after_s) in switch_after_s.iter().filter(|(_, after_s)| **after_s > 0) {
-            let pair = tokens.get(label);
-            let Some((main, standby)) = pair.and_then(|pair| Some((pair.main(), pair.standby()?)))
-            else {
-                continue;
-            };
-            automatic.push(Automatic {
-                label: label.clone(),
-                after_ms: u64::from(*after_s).saturating_mul(1000),
-                main: Pulse::feel(main, &clock, &bell)?,
-                standby: Pulse::feel(standby, &clock, &bell)?,
-            });
-        }
-        let own = Arc::clone(&bell);
-        let watch = move || {
-            loop {
-                look(&store, &tokens, clock.as_ref(), &automatic);
-                if !own.wait(LOOK_EVERY) {
-                    return;
-                }
-            }
+/// Starts it: one thread beside the lanes, and two more for each pair that switches by itself. A token that
+/// hangs is not waited for in the end. `switch_after_s` by label: how long the main token must not sign until its standby takes
+/// over; never where it is 0 or missing.
+///
+/// # Errors
+/// When a thread cannot be started.
+pub(super) fn start(
+    store: Store,
+    tokens: Arc<TokenPairs>,
+    clock: Arc<dyn Clock>,
+    switch_after_s: &BTreeMap<String, u32>,
+) -> std::io::Result<Background> {
+    let bell = Arc::<Bell>::default();
+    let mut automatic = Vec::new();
+    for (label, after_s) in switch_after_s.iter().filter(|(_, after_s)| **after_s > 0) {
+        let pair = tokens.get(label);
+        let Some((main, standby)) = pair.and_then(|pair| Some((pair.main(), pair.standby()?)))
+        else {
+            continue;
         };
-        let thread = thread::Builder::new()
-            .name("token-watch".to_owned())
-            .spawn(watch)?;
-        Ok(Self {
-            bell,
-            thread: Mutex::new(Some(thread)),
-        })
+        automatic.push(Automatic {
+            label: label.clone(),
+            after_ms: u64::from(*after_s).saturating_mul(1000),
+            main: Pulse::feel(main, &clock, &bell)?,
+            standby: Pulse::feel(standby, &clock, &bell)?,
+        });
     }
-
-    /// Ends it. A token that hangs is not waited for.
-    pub fn stop(&self) {
-        self.bell.stop();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the watch over the tokens ended by a panic");
+    Background::start_on(bell, "token-watch", move |bell| {
+        loop {
+            look(&store, &tokens, clock.as_ref(), &automatic);
+            if !bell.wait(LOOK_EVERY) {
+                return;
+            }
         }
-    }
+    })
 }
 
 impl Pulse {

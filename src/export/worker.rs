@@ -3,11 +3,11 @@
 use super::{ExportError, Pace};
 use crate::ledger::{CounterBounds, ExportRow, ExportState, LedgerError, Selection, Store};
 use crate::terms::{
-    Bell, ClientId, Clock, ExportBounds, ExportRequest, SeTime, TransactionNumber, chain,
+    Background, Bell, ClientId, Clock, ExportBounds, ExportRequest, SeTime, TransactionNumber,
+    chain,
 };
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings of exports.
@@ -32,9 +32,8 @@ const BAD_REQUEST: &str = "E_BAD_REQUEST";
 
 /// Works until it is stopped.
 pub struct ExportWorker {
-    bell: Arc<Bell>,
+    thread: Background,
     pace: Arc<Pace>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl ExportWorker {
@@ -51,8 +50,6 @@ impl ExportWorker {
             // Nobody else can be at work, so whatever is being worked at was left behind.
             store.requeue_exports(clock.now().plus_seconds(1))?;
         }
-        let bell = Arc::new(Bell::default());
-        let own = Arc::clone(&bell);
         let pace = Arc::new(Pace::default());
         let worker = Worker {
             store,
@@ -60,23 +57,17 @@ impl ExportWorker {
             settings,
             pace: Arc::clone(&pace),
         };
-        let thread = thread::Builder::new()
-            .name("exports".to_owned())
-            .spawn(move || worker.run(&own))
-            .map_err(|source| LedgerError::Unavailable {
-                action: "start the thread of the exports",
-                source: Box::new(source),
-            })?;
-        Ok(Self {
-            bell,
-            pace,
-            thread: Mutex::new(Some(thread)),
-        })
+        let thread = Background::start("exports", move |bell| worker.run(bell));
+        let thread = thread.map_err(|source| LedgerError::Unavailable {
+            action: "start the thread of the exports",
+            source: Box::new(source),
+        })?;
+        Ok(Self { thread, pace })
     }
 
     /// Says that an export was requested. Returns at once.
     pub fn wake(&self) {
-        self.bell.ring();
+        self.thread.wake();
     }
 
     /// How fast it works.
@@ -86,15 +77,7 @@ impl ExportWorker {
 
     /// Ends after the export at hand.
     pub fn stop(&self) {
-        self.bell.stop();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the worker of the exports ended by a panic");
-        }
+        self.thread.stop();
     }
 }
 

@@ -1,9 +1,11 @@
 //! The words of the house as types.
 //!
-//! Invariant: plain values only; no bytes formats, no I/O, nothing that waits. A value of one of
+//! Invariant: plain values only; no bytes formats, no I/O, nothing that waits but a
+//! background thread for its bell. A value of one of
 //! these types has been checked when it was made, so no room below checks it again.
 
 mod algorithm;
+mod background;
 mod bell;
 mod causes;
 mod client_serial;
@@ -18,6 +20,7 @@ mod serial_number;
 mod users;
 
 pub use algorithm::{Curve, Hash, SignatureAlgorithm};
+pub use background::Background;
 pub use bell::Bell;
 pub use causes::chain;
 pub use client_serial::{CLIENT_SERIAL_LEN_MAX, ClientSerial, ClientSerialError};

@@ -4,9 +4,8 @@ use super::signature::{log_time, verifies};
 use crate::asn1::{LogFileName, ReadKind, read};
 use crate::csp::PublicKey;
 use crate::ledger::{LedgerError, Standing, Store, StoredMessage};
-use crate::terms::{Bell, SignatureAlgorithm, SignatureCounter, TssId};
+use crate::terms::{Background, Bell, SignatureAlgorithm, SignatureCounter, TssId};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Messages read at a time.
@@ -171,9 +170,9 @@ pub struct CheckStatus {
 
 /// Checks the ledger round by round, slowly, until it is stopped.
 pub struct Checker {
-    bell: Arc<Bell>,
     status: Arc<Mutex<CheckStatus>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// None where nothing is to be checked.
+    thread: Option<Background>,
 }
 
 impl Checker {
@@ -182,19 +181,17 @@ impl Checker {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(store: Store, messages_per_s: u32) -> std::io::Result<Self> {
-        let (bell, status) = (Arc::new(Bell::default()), Arc::default());
-        let mut checker = Self {
-            bell: Arc::clone(&bell),
-            status: Arc::clone(&status),
-            thread: Mutex::default(),
-        };
-        if messages_per_s > 0 {
-            let thread = thread::Builder::new()
-                .name("ledger-check".to_owned())
-                .spawn(move || check_for_ever(&store, messages_per_s, &bell, &status))?;
-            checker.thread = Mutex::new(Some(thread));
-        }
-        Ok(checker)
+        let status = Arc::<Mutex<CheckStatus>>::default();
+        let told = Arc::clone(&status);
+        let thread = (messages_per_s > 0).then(|| {
+            Background::start("ledger-check", move |bell| {
+                check_for_ever(&store, messages_per_s, bell, &told);
+            })
+        });
+        Ok(Self {
+            status,
+            thread: thread.transpose()?,
+        })
     }
 
     /// What it has found so far.
@@ -204,11 +201,7 @@ impl Checker {
 
     /// Ends it.
     pub fn stop(&self) {
-        self.bell.stop();
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the check of the ledger ended by a panic");
-        }
+        self.thread.iter().for_each(Background::stop);
     }
 }
 

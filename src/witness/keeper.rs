@@ -5,15 +5,15 @@ use super::compare::Testimony;
 use super::file::NodeFile;
 use super::opening::open_file;
 use super::status::Status;
-use super::stopping::{chain, findings, stop_forgotten};
+use super::stopping::{findings, stop_forgotten};
 use super::tokens::{Anchored, has_lease, testimony};
 use crate::csp::{Csp, CspError};
 use crate::ledger::{LedgerError, Store, Survey};
-use crate::terms::{Bell, Clock, Entropy, Environment};
+use crate::terms::{Background, Bell, Clock, Entropy, Environment, chain};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 /// How often the witnesses are written.
@@ -37,9 +37,8 @@ pub struct WitnessSettings {
 pub struct Witnesses {
     store: Store,
     tokens: BTreeMap<String, Arc<dyn Csp>>,
-    bell: Arc<Bell>,
     status: Arc<Mutex<Status>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Background,
 }
 
 impl Witnesses {
@@ -86,11 +85,8 @@ impl Witnesses {
             token.is_some_and(|(_, environment)| *environment == Environment::Live)
         };
         keeper.refuse_used_tokens(settings.begins_anew, live)?;
-        let bell = Arc::clone(store.clearance().asked());
-        let own = Arc::clone(&bell);
-        let thread = thread::Builder::new()
-            .name("witnesses".to_owned())
-            .spawn(move || keeper.run(&own))
+        let asked = Arc::clone(store.clearance().asked());
+        let thread = Background::start_on(asked, "witnesses", move |bell| keeper.run(bell))
             .map_err(WitnessError::Thread)?;
         let csp = |(label, (csp, _)): (&String, &(Arc<dyn Csp>, Environment))| {
             (label.clone(), Arc::clone(csp))
@@ -98,9 +94,8 @@ impl Witnesses {
         Ok(Self {
             store: store.clone(),
             tokens: tokens.iter().map(csp).collect(),
-            bell,
             status,
-            thread: Mutex::new(Some(thread)),
+            thread,
         })
     }
 
@@ -130,13 +125,7 @@ impl Witnesses {
 
     /// Writes the witnesses a last time, and ends.
     pub fn stop(&self) {
-        self.bell.stop();
-        if lock(&self.thread)
-            .take()
-            .is_some_and(|thread| thread.join().is_err())
-        {
-            tracing::error!("the witnesses ended by a panic");
-        }
+        self.thread.stop();
     }
 }
 

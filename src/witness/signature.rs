@@ -1,10 +1,9 @@
 //! Whether a log message is what its TSS has signed.
 
 use crate::asn1::{LogTime, ReadLogMessage};
-use crate::csp::{PublicKey, check};
+use crate::csp::{PublicKey, check, digest};
 use crate::sma::Tss;
 use crate::terms::{Hash, SeTime};
-use openssl::hash::{MessageDigest, hash};
 
 /// The time as our messages have it.
 pub(super) fn log_time(read: &ReadLogMessage) -> Option<SeTime> {
@@ -37,16 +36,8 @@ pub(super) fn verifies(
     message: &ReadLogMessage,
     der: &[u8],
 ) -> Result<(), &'static str> {
-    let algorithm = match algorithm {
-        Hash::Sha256 => MessageDigest::sha256(),
-        Hash::Sha384 => MessageDigest::sha384(),
-        Hash::Sha512 => MessageDigest::sha512(),
-        Hash::Sha3_256 => MessageDigest::sha3_256(),
-        Hash::Sha3_384 => MessageDigest::sha3_384(),
-        Hash::Sha3_512 => MessageDigest::sha3_512(),
-    };
     let signed = der.get(message.signed_range.clone());
     let signed = signed.ok_or("its signed bytes are not in it")?;
-    let digest = hash(algorithm, signed).map_err(|_| "it cannot be hashed")?;
+    let digest = digest(algorithm, signed).map_err(|_| "it cannot be hashed")?;
     check::verify(key, &digest, &message.signature).map_err(|_| "its signature does not verify")
 }

@@ -12,6 +12,7 @@ mod files;
 mod hsm;
 mod init;
 mod ledger;
+mod operator;
 mod pki;
 mod processdata;
 mod serve;

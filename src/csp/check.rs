@@ -30,15 +30,20 @@ pub enum CheckError {
     },
 }
 
-const fn nid(curve: Curve) -> Nid {
-    match curve {
+/// The curve for the library.
+///
+/// # Errors
+/// When the library does not know it.
+pub fn group(curve: Curve) -> Result<EcGroup, ErrorStack> {
+    let nid = match curve {
         Curve::Secp256r1 => Nid::X9_62_PRIME256V1,
         Curve::Secp384r1 => Nid::SECP384R1,
         Curve::Secp521r1 => Nid::SECP521R1,
         Curve::BrainpoolP256r1 => Nid::BRAINPOOL_P256R1,
         Curve::BrainpoolP384r1 => Nid::BRAINPOOL_P384R1,
         Curve::BrainpoolP512r1 => Nid::BRAINPOOL_P512R1,
-    }
+    };
+    EcGroup::from_curve_name(nid)
 }
 
 /// Checks that the key is an uncompressed point on its curve.
@@ -96,7 +101,7 @@ fn parse(key: &PublicKey) -> Result<EcKey<Public>, CheckError> {
         return Err(invalid(None));
     }
     let parse = || {
-        let group = EcGroup::from_curve_name(nid(key.curve))?;
+        let group = group(key.curve)?;
         let mut context = BigNumContext::new()?;
         let point = EcPoint::from_bytes(&group, &key.point, &mut context)?;
         let parsed = EcKey::from_public_key(&group, &point)?;

@@ -4,9 +4,12 @@
 //! sign nothing but log messages is the promise of `signing` and `pki`, which are the only callers.
 
 pub mod check;
+mod digest;
 pub mod pkcs11;
 mod vault;
 mod vitals;
+
+pub use digest::digest;
 
 use crate::terms::Curve;
 use std::fmt;

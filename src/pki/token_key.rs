@@ -1,14 +1,13 @@
 //! A key in the token, as x509-cert wants to see one that signs.
 
 use super::PkiError;
-use crate::csp::{Csp, KeyPair, PublicKey};
-use crate::terms::{Curve, Hash};
+use crate::csp::{Csp, KeyPair, PublicKey, digest};
+use crate::terms::Curve;
 use const_oid::ObjectIdentifier;
 use der::Document;
 use der::asn1::{Any, BitString};
 use openssl::bn::BigNum;
 use openssl::ecdsa::EcdsaSig;
-use openssl::hash::{MessageDigest, hash};
 use signature::Keypair;
 use spki::{
     AlgorithmIdentifierOwned, DynSignatureAlgorithmIdentifier, EncodePublicKey,
@@ -63,15 +62,8 @@ impl TokenKey<'_> {
     /// The signature as certificates carry it: DER of `r` and `s`.
     pub fn sign(&self, to_be_signed: &[u8]) -> Result<BitString, PkiError> {
         let encoding = |error: openssl::error::ErrorStack| PkiError::Encoding(error.into());
-        let algorithm = match self.key.public_key.curve.default_hash() {
-            Hash::Sha256 => MessageDigest::sha256(),
-            Hash::Sha384 => MessageDigest::sha384(),
-            Hash::Sha512 => MessageDigest::sha512(),
-            Hash::Sha3_256 | Hash::Sha3_384 | Hash::Sha3_512 => {
-                return Err(PkiError::Encoding("SHA-3 in a certificate".into()));
-            }
-        };
-        let digest = hash(algorithm, to_be_signed).map_err(encoding)?;
+        let hash = self.key.public_key.curve.default_hash();
+        let digest = digest(hash, to_be_signed).map_err(encoding)?;
         let plain = self.csp.sign(self.key, &digest)?;
         let (r, s) = plain.split_at(plain.len() / 2);
         let number = |bytes| BigNum::from_slice(bytes).map_err(encoding);

@@ -29,25 +29,11 @@ pub(super) fn refuse_doubtful(
     clearance: &Clearance,
 ) -> Vec<Job> {
     let is_held = |job: &Job| {
-        let decided = match job.command {
-            // What a person decides, and carries out with these.
-            Command::DeclareDefective | Command::LeaveSecureState { .. } => true,
-            Command::Assign(_)
-            | Command::TakeOver { .. }
-            | Command::Initialize { .. }
-            | Command::DisableSecureElement { .. }
-            | Command::DisableCentrally
-            | Command::UnblockPin { .. }
-            | Command::AuthenticateUser { .. }
-            | Command::LogOut
-            | Command::RegisterClient { .. }
-            | Command::ReregisterClient { .. }
-            | Command::DeregisterClient { .. }
-            | Command::StartTransaction(_)
-            | Command::UpdateTransaction(_)
-            | Command::FinishTransaction(..)
-            | Command::MergeMetadata { .. } => false,
-        };
+        // What a person decides, and carries out with these.
+        let decided = matches!(
+            job.command,
+            Command::DeclareDefective | Command::LeaveSecureState { .. }
+        );
         !decided && loaded.get(&job.tss).is_some_and(|state| state.is_held)
     };
     let is_uncompared = |job: &Job| {

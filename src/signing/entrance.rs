@@ -221,52 +221,26 @@ impl Queue {
 
 /// Whether this makes more work instead of less.
 const fn is_new(command: &Command) -> bool {
-    match command {
-        Command::UpdateTransaction(_) | Command::FinishTransaction(..) => false,
-        Command::StartTransaction(_)
-        | Command::Assign(_)
-        | Command::TakeOver { .. }
-        | Command::Initialize { .. }
-        | Command::DisableSecureElement { .. }
-        | Command::DisableCentrally
-        | Command::DeclareDefective
-        | Command::LeaveSecureState { .. }
-        | Command::UnblockPin { .. }
-        | Command::AuthenticateUser { .. }
-        | Command::LogOut
-        | Command::RegisterClient { .. }
-        | Command::ReregisterClient { .. }
-        | Command::DeregisterClient { .. }
-        | Command::MergeMetadata { .. } => true,
-    }
+    !matches!(
+        command,
+        Command::UpdateTransaction(_) | Command::FinishTransaction(..)
+    )
 }
 
 /// The transaction that a command names. A till that names it by number has had its start answered, so it
 /// does not matter that its start named it by id.
 fn named_by(job: &Job) -> Option<Named> {
-    let named = match &job.command {
-        Command::StartTransaction(input)
-        | Command::UpdateTransaction(input)
-        | Command::FinishTransaction(input, _) => input.transaction,
-        Command::MergeMetadata { target, .. } => match target {
-            MetadataTarget::Transaction(transaction) => *transaction,
-            MetadataTarget::Tss | MetadataTarget::Client(_) => return None,
-        },
-        Command::Assign(_)
-        | Command::TakeOver { .. }
-        | Command::Initialize { .. }
-        | Command::DisableSecureElement { .. }
-        | Command::DisableCentrally
-        | Command::DeclareDefective
-        | Command::LeaveSecureState { .. }
-        | Command::UnblockPin { .. }
-        | Command::AuthenticateUser { .. }
-        | Command::LogOut
-        | Command::RegisterClient { .. }
-        | Command::ReregisterClient { .. }
-        | Command::DeregisterClient { .. } => return None,
+    if let Some(input) = job.command.transaction_step() {
+        return Some((job.tss, input.transaction));
+    }
+    let Command::MergeMetadata {
+        target: MetadataTarget::Transaction(named),
+        ..
+    } = &job.command
+    else {
+        return None;
     };
-    Some((job.tss, named))
+    Some((job.tss, *named))
 }
 
 #[cfg(test)]

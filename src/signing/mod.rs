@@ -14,6 +14,7 @@ mod lane;
 mod lanes;
 mod locked_out;
 mod measured;
+mod message;
 mod meter;
 mod new_tss;
 mod pairs;
@@ -24,6 +25,7 @@ mod tokens;
 mod trouble;
 
 pub use lanes::{LaneSettings, Lanes};
+pub use message::PlannedMessage;
 pub use meter::{LaneMeter, LaneReading, TokenErrors, TokenMeter, TokenReading};
 pub use pairs::{Member, TokenPair, TokenPairs, preferred, standing};
 pub use tokens::Token;

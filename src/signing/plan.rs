@@ -3,13 +3,11 @@
 use super::SigningError;
 use super::early::Early;
 use super::job::Job;
-use crate::asn1::{Content, assemble, file_name, to_be_signed};
+use super::message::PlannedMessage;
 use crate::csp::KeyPair;
-use crate::ledger::lane::SignedKind;
-use crate::ledger::{ActiveToken, LoadedTss, SignedMessage, TssBatch};
-use crate::sma::{self, Answer, Plan, Slice, StampedMessage, Step};
-use crate::terms::{ClockStep, Hash, SeTime, SignatureCounter, TssId};
-use openssl::hash::{MessageDigest, hash};
+use crate::ledger::{ActiveToken, LoadedTss, TssBatch};
+use crate::sma::{self, Answer, Plan, Slice, Step};
+use crate::terms::{ClockStep, SeTime, SignatureCounter, TssId};
 use std::collections::BTreeMap;
 
 /// How far behind the last message the clock may be; the message then gets the last time again
@@ -43,14 +41,6 @@ pub(super) struct Spoiled {
     pub by: Job,
     pub error: SigningError,
     pub others: Vec<Job>,
-}
-
-/// A message and, once it was made, its signature.
-pub(super) struct PlannedMessage {
-    pub stamped: StampedMessage,
-    pub signed_bytes: Vec<u8>,
-    pub digest: Vec<u8>,
-    pub signature: Vec<u8>,
 }
 
 /// A job with its decision; the answer holds once the first `messages` messages are kept.
@@ -169,19 +159,7 @@ impl PlannedTss {
         let Some(stamped) = self.slice.record(step, now) else {
             return Ok(());
         };
-        let signed_bytes = to_be_signed(&stamped.header, &stamped.content).map_err(|error| {
-            tracing::error!(tss.id = %self.tss, %error, "TSS {}: message not encoded", self.tss);
-            SigningError::Broken {
-                reason: "a log message could not be encoded",
-            }
-        })?;
-        let digest = digest(stamped.header.algorithm.hash(), &signed_bytes)?;
-        self.messages.push(PlannedMessage {
-            stamped,
-            signed_bytes,
-            digest,
-            signature: Vec::new(),
-        });
+        self.messages.push(PlannedMessage::new(stamped)?);
         Ok(())
     }
 
@@ -203,7 +181,7 @@ impl PlannedTss {
     pub fn into_batch(mut self) -> Result<(TssBatch, Told), SigningError> {
         let mut messages = Vec::with_capacity(self.messages.len());
         for message in std::mem::take(&mut self.messages) {
-            messages.push(keepable(&mut self.slice, message)?);
+            messages.push(message.into_signed(&mut self.slice)?);
         }
         let entry = TssBatch {
             tss: self.tss,
@@ -252,66 +230,6 @@ impl Told {
             decided.job.answer.send(Err(super::lane::NOT_KEPT));
         }
     }
-}
-
-/// Puts signature and signed bytes together, and hands the signature to the step that answers with it.
-fn keepable(slice: &mut Slice, message: PlannedMessage) -> Result<SignedMessage, SigningError> {
-    let broken = SigningError::Broken {
-        reason: "a log message could not be put together",
-    };
-    assert!(
-        !message.signature.is_empty(),
-        "a message without signature must never be kept"
-    );
-    let header = &message.stamped.header;
-    let der = assemble(&message.signed_bytes, &message.signature).map_err(|_| broken)?;
-    let name = file_name(header, &message.stamped.content).map_err(|_| SigningError::Broken {
-        reason: "a log message has no file name",
-    })?;
-    let kind = match (&message.stamped.content, message.stamped.transaction_step) {
-        (Content::Transaction(_), Some(key)) => {
-            let step = slice.steps.get_mut(&key);
-            let step = step.ok_or(SigningError::Broken {
-                reason: "a transaction step is missing",
-            })?;
-            step.signature = message.signature;
-            SignedKind::Transaction {
-                number: step.number,
-                revision: step.revision,
-                client: step.client,
-                client_serial: step.client_serial.clone(),
-            }
-        }
-        (Content::Transaction(_), None) => {
-            return Err(SigningError::Broken {
-                reason: "a transaction message has no step",
-            });
-        }
-        (Content::System { .. }, _) => SignedKind::System,
-        (Content::Audit { .. }, _) => SignedKind::Audit,
-    };
-    Ok(SignedMessage {
-        signature_counter: header.signature_counter,
-        log_time: header.time,
-        file_name: name.to_string(),
-        kind,
-        der,
-    })
-}
-
-fn digest(algorithm: Hash, bytes: &[u8]) -> Result<Vec<u8>, SigningError> {
-    let algorithm = match algorithm {
-        Hash::Sha256 => MessageDigest::sha256(),
-        Hash::Sha384 => MessageDigest::sha384(),
-        Hash::Sha512 => MessageDigest::sha512(),
-        Hash::Sha3_256 => MessageDigest::sha3_256(),
-        Hash::Sha3_384 => MessageDigest::sha3_384(),
-        Hash::Sha3_512 => MessageDigest::sha3_512(),
-    };
-    let digest = hash(algorithm, bytes).map_err(|_| SigningError::Broken {
-        reason: "a log message could not be hashed",
-    })?;
-    Ok(digest.to_vec())
 }
 
 /// Which TSSs a batch names, with its jobs in the order they came.

@@ -107,11 +107,16 @@ pub enum Command {
 
 impl Command {
     /// Which step of a transaction this is.
-    pub const fn revision(&self) -> Option<Revision> {
+    pub fn revision(&self) -> Option<Revision> {
+        self.transaction_step().map(|input| input.revision)
+    }
+
+    /// What the caller says of the step, if this is a step of a transaction.
+    pub const fn transaction_step(&self) -> Option<&TransactionInput> {
         match self {
             Self::StartTransaction(input)
             | Self::UpdateTransaction(input)
-            | Self::FinishTransaction(input, _) => Some(input.revision),
+            | Self::FinishTransaction(input, _) => Some(input),
             Self::Assign(_)
             | Self::TakeOver { .. }
             | Self::Initialize { .. }

@@ -2,17 +2,17 @@
 
 use super::Told;
 use crate::app::{Node, SystemClock, SystemEntropy};
+use crate::cli::operator;
 use crate::cli::serve::forbid_core_dumps;
 use crate::config::Config;
 use crate::csp::pkcs11::{Selector, TokenConfig, environment};
-use crate::http::management_v0::random_uuid;
 use crate::ledger::{ListOrder, Page, Store, TssFilter, TssRow};
 use crate::signing::TokensNeeded;
-use crate::sma::{Caller, Command, TssState};
-use crate::terms::{Environment, SessionId, TssId};
+use crate::sma::{Command, TssState};
+use crate::terms::{Environment, TssId};
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 /// TSSs read at a time.
 const PAGE_LEN: u32 = 100;
@@ -165,23 +165,11 @@ fn keep_token_of(config: &mut Config, id: TssId) -> anyhow::Result<()> {
 
 /// Ends it and says what it was before.
 fn end_on(node: &Node, id: TssId, ending: Ending) -> anyhow::Result<TssState> {
-    let door = node.door();
-    let row = door.store.tss(id)?.context("there is no such TSS")?;
+    let row = node.door().store.tss(id)?.context("there is no such TSS")?;
     if row.tss.state == ending.state() {
         return Ok(row.tss.state);
     }
-    let caller = Caller {
-        organization: row.tss.organization,
-        environment: row.tss.environment,
-        session: SessionId::new(random_uuid(&SystemEntropy)),
-    };
-    let (answer, waiting) = mpsc::channel();
-    let reply = Box::new(move |result| {
-        // The receiver waits below until it has this.
-        let _ = answer.send(result);
-    });
-    door.lanes.submit(id, caller, ending.command(), reply);
-    let result = waiting.recv().context("the signing lane gave no answer")?;
-    result.with_context(|| format!("the TSS {id} did not become {}", ending.word()))?;
+    operator::command(node, &row, ending.command())
+        .with_context(|| format!("the TSS {id} did not become {}", ending.word()))?;
     Ok(row.tss.state)
 }

@@ -1,15 +1,13 @@
 //! Genuine histories, written straight through the ledger's interface: decided by the rules, signed by a
 //! token, committed as lanes commit.
 
-use crate::app::Stopwatch;
-use crate::asn1::{Content, assemble, file_name, to_be_signed};
+use crate::app::MachineWatch;
 use crate::csp::{Csp, KeyPair};
-use crate::ledger::lane::SignedKind;
-use crate::ledger::{Batch, LaneLedger, LoadedTss, SignedMessage, TssBatch};
-use crate::sma::{self, Caller, Command, Needs, Plan, Slice, StampedMessage};
-use crate::terms::{Hash, SeTime, TssId};
+use crate::ledger::{Batch, LaneLedger, LoadedTss, TssBatch};
+use crate::signing::PlannedMessage;
+use crate::sma::{self, Caller, Command, Needs, Plan};
+use crate::terms::{SeTime, TssId};
 use anyhow::{Context as _, bail};
-use openssl::hash::{MessageDigest, hash};
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
@@ -39,9 +37,7 @@ pub(super) struct Written {
 struct Unsigned {
     at: usize,
     key: KeyPair,
-    stamped: StampedMessage,
-    bytes: Vec<u8>,
-    digest: Vec<u8>,
+    message: PlannedMessage,
 }
 
 impl History<'_> {
@@ -58,7 +54,7 @@ impl History<'_> {
                 .iter()
                 .for_each(|command| needs.add(&self.caller, command));
         }
-        let watch = Stopwatch::start();
+        let watch = MachineWatch::start();
         let mut held = self.lane.lock(&needs)?;
         let loaded = held.take_loaded();
         let mut ledger = watch.elapsed();
@@ -77,19 +73,22 @@ impl History<'_> {
                 };
                 for step in &steps {
                     if let Some(stamped) = entry.slice.record(step, now) {
-                        unsigned.push(Unsigned::new(at, &key, stamped)?);
+                        let (key, message) = (key.clone(), PlannedMessage::new(stamped)?);
+                        unsigned.push(Unsigned { at, key, message });
                     }
                 }
             }
         }
         let messages = u64::try_from(unsigned.len())?;
         let signatures = sign_all(self.token, &unsigned, self.threads)?;
-        for (message, signature) in unsigned.into_iter().zip(signatures) {
-            let entry = entries.get_mut(message.at).context("an entry is gone")?;
-            let signed = message.signed(&mut entry.slice, signature)?;
-            entry.messages.push(signed);
+        for (mut one, signature) in unsigned.into_iter().zip(signatures) {
+            let entry = entries.get_mut(one.at).context("an entry is gone")?;
+            one.message.signature = signature;
+            entry
+                .messages
+                .push(one.message.into_signed(&mut entry.slice)?);
         }
-        let watch = Stopwatch::start();
+        let watch = MachineWatch::start();
         held.commit(&Batch { entries })?;
         ledger += watch.elapsed();
         Ok(Written { messages, ledger })
@@ -117,7 +116,9 @@ fn sign_all(
 ) -> anyhow::Result<Vec<Vec<u8>>> {
     let share = unsigned.len().div_ceil(threads.max(1)).max(1);
     let sign = |some: &[Unsigned]| -> anyhow::Result<Vec<Vec<u8>>> {
-        let signed = some.iter().map(|one| token.sign(&one.key, &one.digest));
+        let signed = some
+            .iter()
+            .map(|one| token.sign(&one.key, &one.message.digest));
         Ok(signed.collect::<Result<_, _>>()?)
     };
     thread::scope(|scope| {
@@ -135,53 +136,4 @@ fn sign_all(
         }
         Ok(all)
     })
-}
-
-impl Unsigned {
-    fn new(at: usize, key: &KeyPair, stamped: StampedMessage) -> anyhow::Result<Self> {
-        let bytes = to_be_signed(&stamped.header, &stamped.content)?;
-        let algorithm = match stamped.header.algorithm.hash() {
-            Hash::Sha256 => MessageDigest::sha256(),
-            Hash::Sha384 => MessageDigest::sha384(),
-            Hash::Sha512 => MessageDigest::sha512(),
-            Hash::Sha3_256 => MessageDigest::sha3_256(),
-            Hash::Sha3_384 => MessageDigest::sha3_384(),
-            Hash::Sha3_512 => MessageDigest::sha3_512(),
-        };
-        Ok(Self {
-            at,
-            key: key.clone(),
-            stamped,
-            digest: hash(algorithm, &bytes)?.to_vec(),
-            bytes,
-        })
-    }
-
-    fn signed(self, slice: &mut Slice, signature: Vec<u8>) -> anyhow::Result<SignedMessage> {
-        let header = &self.stamped.header;
-        let der = assemble(&self.bytes, &signature)?;
-        let file_name = file_name(header, &self.stamped.content)?.to_string();
-        let kind = match (&self.stamped.content, self.stamped.transaction_step) {
-            (Content::Transaction(_), Some(key)) => {
-                let step = slice.steps.get_mut(&key).context("a step is missing")?;
-                step.signature = signature;
-                SignedKind::Transaction {
-                    number: step.number,
-                    revision: step.revision,
-                    client: step.client,
-                    client_serial: step.client_serial.clone(),
-                }
-            }
-            (Content::Transaction(_), None) => bail!("a transaction message has no step"),
-            (Content::System { .. }, _) => SignedKind::System,
-            (Content::Audit { .. }, _) => SignedKind::Audit,
-        };
-        Ok(SignedMessage {
-            signature_counter: header.signature_counter,
-            log_time: header.time,
-            file_name,
-            kind,
-            der,
-        })
-    }
 }

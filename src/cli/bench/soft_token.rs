@@ -1,13 +1,12 @@
 //! A token in memory, for measurements that are not about the token: real keys, real signatures, gone
 //! with the process. Not for anything that is kept.
 
-use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError, PublicKey};
+use crate::csp::{Csp, CspError, KeyId, KeyPair, ModuleError, PublicKey, check};
 use crate::terms::Curve;
 use openssl::bn::BigNumContext;
-use openssl::ec::{EcGroup, EcKey, PointConversionForm};
+use openssl::ec::{EcKey, PointConversionForm};
 use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
-use openssl::nid::Nid;
 use openssl::pkey::Private;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -26,16 +25,8 @@ impl Csp for SoftToken {
     }
 
     fn generate_key_pair(&self, id: KeyId, curve: Curve) -> Result<KeyPair, CspError> {
-        let nid = match curve {
-            Curve::Secp256r1 => Nid::X9_62_PRIME256V1,
-            Curve::Secp384r1 => Nid::SECP384R1,
-            Curve::Secp521r1 => Nid::SECP521R1,
-            Curve::BrainpoolP256r1 => Nid::BRAINPOOL_P256R1,
-            Curve::BrainpoolP384r1 => Nid::BRAINPOOL_P384R1,
-            Curve::BrainpoolP512r1 => Nid::BRAINPOOL_P512R1,
-        };
         let make = || -> Result<_, ErrorStack> {
-            let group = EcGroup::from_curve_name(nid)?;
+            let group = check::group(curve)?;
             let key = EcKey::generate(&group)?;
             let form = PointConversionForm::UNCOMPRESSED;
             let mut context = BigNumContext::new()?;

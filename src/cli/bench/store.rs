@@ -6,7 +6,7 @@ use super::figures::{Latencies, per_second};
 use super::history::{Commands, History, Written};
 use super::shop::Shop;
 use super::soft_token::SoftToken;
-use crate::app::{Stopwatch, SystemClock, SystemEntropy};
+use crate::app::{MachineWatch, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::csp::Csp;
 use crate::http::management_v0::random_uuid;
@@ -113,7 +113,7 @@ fn measure(
         commits: Latencies::new()?,
         ledger: Duration::ZERO,
     };
-    let watch = Stopwatch::start();
+    let watch = MachineWatch::start();
     while watch.elapsed() < time {
         let Written { messages, ledger } = history.write(&commands()?, clock.now())?;
         measured.messages = measured.messages.saturating_add(messages);

@@ -2,7 +2,7 @@
 
 use super::BenchArgs;
 use super::figures::{Latencies, per_second};
-use crate::app::{Stopwatch, SystemClock, SystemEntropy};
+use crate::app::{MachineWatch, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::csp::pkcs11::{Pkcs11Token, ThrowAwayKey, environment};
 use crate::csp::{Csp, KeyPair, check};
@@ -71,7 +71,7 @@ fn sign(
     key: &KeyPair,
     args: &BenchArgs,
 ) -> anyhow::Result<(u64, Latencies, Duration)> {
-    let watch = Stopwatch::start();
+    let watch = MachineWatch::start();
     let work = || -> anyhow::Result<Latencies> {
         let mut latencies = Latencies::new()?;
         let mut digest = digest_for(key);
@@ -80,7 +80,7 @@ fn sign(
             if let Some(first) = digest.first_mut() {
                 *first = first.wrapping_add(1);
             }
-            let one = Stopwatch::start();
+            let one = MachineWatch::start();
             token.sign(key, &digest)?;
             latencies.record(one.elapsed());
         }
@@ -102,7 +102,7 @@ fn sign(
 
 fn verifications(key: &KeyPair, digest: &[u8], signature: &[u8]) -> anyhow::Result<f64> {
     let key = check::ParsedKey::parse(&key.public_key)?;
-    let watch = Stopwatch::start();
+    let watch = MachineWatch::start();
     let mut count = 0_u64;
     while watch.elapsed() < VERIFY_TIME {
         key.verify(digest, signature)?;

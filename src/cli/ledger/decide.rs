@@ -3,22 +3,20 @@
 use super::inspect::of_file;
 use crate::app::{Node, SystemClock, SystemEntropy};
 use crate::asn1;
+use crate::cli::operator;
 use crate::cli::serve::forbid_core_dumps;
 use crate::config::Config;
 use crate::csp::pkcs11::environment;
-use crate::http::management_v0::random_uuid;
 use crate::ledger::{Hold, Standing};
-use crate::sma::{Caller, Command, TssState};
-use crate::terms::{
-    COUNTER_MAX, SerialNumber, SessionId, SignatureCounter, TransactionNumber, TssId,
-};
+use crate::sma::{Command, TssState};
+use crate::terms::{COUNTER_MAX, SerialNumber, SignatureCounter, TransactionNumber, TssId};
 use crate::witness::{self, LostMessage};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often it is looked whether the ledger was compared, and how often at most.
@@ -162,27 +160,6 @@ pub(super) fn retire(config: Config, tss: TssId) -> anyhow::Result<()> {
     })
 }
 
-/// Asks as the operator, through the same lanes and rules as every other command.
-fn ask(node: &Node, tss: TssId, command: Command) -> anyhow::Result<()> {
-    let door = node.door();
-    let row = door.store.tss(tss)?.context("there is no such TSS")?;
-    let caller = Caller {
-        organization: row.tss.organization,
-        environment: row.tss.environment,
-        session: SessionId::new(random_uuid(&SystemEntropy)),
-    };
-    let (answer, waiting) = mpsc::channel();
-    let reply = Box::new(move |result| {
-        // The receiver waits below until it has this.
-        let _ = answer.send(result);
-    });
-    door.lanes.submit(tss, caller, command, reply);
-    let result = waiting.recv().context("the signing lane gave no answer")?;
-    result
-        .map(drop)
-        .with_context(|| format!("the TSS {tss} did not do it"))
-}
-
 pub(super) fn restore(
     config: Config,
     from: &[PathBuf],
@@ -288,4 +265,10 @@ fn read_archive(path: &Path, wanted: &Wanted) -> anyhow::Result<Vec<LostMessage>
         }
     }
     Ok(messages)
+}
+
+fn ask(node: &Node, tss: TssId, command: Command) -> anyhow::Result<()> {
+    let row = node.door().store.tss(tss)?;
+    let row = row.context("there is no such TSS")?;
+    operator::command(node, &row, command).with_context(|| format!("the TSS {tss} did not do it"))
 }

@@ -3,7 +3,7 @@ use openssl::ec::PointConversionForm;
 
 /// A key pair made in software, for the checker only.
 fn key_pair(curve: Curve) -> (openssl::ec::EcKey<openssl::pkey::Private>, PublicKey) {
-    let group = EcGroup::from_curve_name(nid(curve)).unwrap();
+    let group = group(curve).unwrap();
     let private = EcKey::generate(&group).unwrap();
     let mut context = BigNumContext::new().unwrap();
     let point = private

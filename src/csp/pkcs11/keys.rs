@@ -2,11 +2,11 @@
 
 use super::curves;
 use super::errors::{Known, Trouble};
+use super::making::{Halves, generate_halves};
 use crate::csp::{KeyId, KeyPair, PublicKey, check};
 use crate::terms::{Curve, Entropy};
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
@@ -34,7 +34,7 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    fn label(self, id: KeyId) -> String {
+    pub(super) fn label(self, id: KeyId) -> String {
         match self {
             Self::Use => format!("siegel-{id}"),
             Self::Canary => CANARY.to_owned(),
@@ -117,33 +117,12 @@ pub(super) fn generate(
     curve: Curve,
     purpose: Purpose,
 ) -> Result<(ObjectHandle, KeyPair), Trouble> {
-    let shared = [
-        Attribute::Token(purpose != Purpose::Trial),
-        Attribute::KeyType(KeyType::EC),
-        Attribute::Id(id.as_bytes().to_vec()),
-        Attribute::Label(purpose.label(id).into_bytes()),
-    ];
-    let public = [
-        Attribute::Private(false),
-        Attribute::Verify(true),
-        Attribute::EcParams(curves::parameters(curve)),
-    ];
-    let private = [
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Sign(true),
-        Attribute::SignRecover(false),
-        Attribute::Decrypt(false),
-        Attribute::Unwrap(false),
-        Attribute::Derive(false),
-    ];
-    let with_shared = |own: &[Attribute]| [shared.as_slice(), own].concat();
-    let (public, private) = session.generate_key_pair(
-        &Mechanism::EccKeyPairGen,
-        &with_shared(&public),
-        &with_shared(&private),
-    )?;
+    let halves = Halves {
+        label: purpose.label(id),
+        is_kept: purpose != Purpose::Trial,
+        is_extractable: false,
+    };
+    let (public, private) = generate_halves(session, id, curve, halves)?;
     match read_back(session, (id, purpose), curve, public, private) {
         Ok(pair) => Ok((private, pair)),
         Err(trouble) => {

@@ -12,6 +12,7 @@
 //! | `reconnect` | losing a token and coming back to it |
 //! | `attachment`, `pool`, `keys` | login, sessions and handles of one generation |
 //! | `anchor` | the data object that remembers how far a ledger was |
+//! | `making` | the template of keys that sign |
 //! | `wrapping` | keys beyond the token's capacity |
 //! | `errors`, `curves` | tables |
 //! | `slots`, `probe` | for `siegel hsm list` and `siegel hsm check` |
@@ -29,6 +30,7 @@ pub mod environment;
 mod errors;
 mod gate;
 mod keys;
+mod making;
 mod module;
 mod pool;
 mod probe;

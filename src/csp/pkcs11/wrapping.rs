@@ -7,7 +7,8 @@
 
 use super::curves;
 use super::errors::{Known, Trouble};
-use super::keys;
+use super::keys::{self, Purpose};
+use super::making::{Halves, generate_halves};
 use crate::csp::{KeyId, KeyPair, WrapMechanism, WrappedKey, check};
 use crate::terms::{Curve, Entropy};
 use cryptoki::context::Pkcs11;
@@ -179,31 +180,12 @@ pub(super) fn make(
     curve: Curve,
     wrapper: Wrapper,
 ) -> Result<(KeyPair, WrappedKey), Trouble> {
-    let shared = [
-        Attribute::Token(false),
-        Attribute::KeyType(KeyType::EC),
-        Attribute::Id(id.as_bytes().to_vec()),
-    ];
-    let public = [
-        Attribute::Private(false),
-        Attribute::Verify(true),
-        Attribute::EcParams(curves::parameters(curve)),
-    ];
-    let private = [
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(true),
-        Attribute::Sign(true),
-        Attribute::Decrypt(false),
-        Attribute::Unwrap(false),
-        Attribute::Derive(false),
-    ];
-    let with_shared = |own: &[Attribute]| [shared.as_slice(), own].concat();
-    let (public, private) = session.generate_key_pair(
-        &Mechanism::EccKeyPairGen,
-        &with_shared(&public),
-        &with_shared(&private),
-    )?;
+    let halves = Halves {
+        label: Purpose::Use.label(id),
+        is_kept: false,
+        is_extractable: true,
+    };
+    let (public, private) = generate_halves(session, id, curve, halves)?;
     let made = || -> Result<(KeyPair, WrappedKey), Trouble> {
         let public_key = keys::public_key(session, public)?;
         if public_key.curve != curve {

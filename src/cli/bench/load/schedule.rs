@@ -1,6 +1,6 @@
 //! When the next transaction begins.
 
-use crate::app::Stopwatch;
+use crate::app::MachineWatch;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::thread;
@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 /// Hands out the moments at which transactions begin, as time since the start of the run.
 #[derive(Clone)]
 pub(super) struct Schedule {
-    watch: Stopwatch,
+    watch: MachineWatch,
     end: Duration,
     kind: Kind,
 }
@@ -40,7 +40,7 @@ impl Schedule {
     /// Starts now. The pacing of an open loop has a thread of its own: timers of the runtime are a
     /// millisecond coarse.
     pub(super) fn start(rate: Option<f64>, end: Duration) -> anyhow::Result<Self> {
-        let watch = Stopwatch::start();
+        let watch = MachineWatch::start();
         let kind = match rate {
             None => Kind::Closed,
             Some(rate) => {

@@ -60,57 +60,73 @@ fn find(session: &Session) -> Result<Vec<(ObjectHandle, Anchor)>, Trouble> {
     ])?;
     let mut found = Vec::with_capacity(objects.len());
     for object in objects {
-        let attributes = match session.get_attributes(object, &[AttributeType::Value]) {
-            Ok(attributes) => attributes,
-            // Destroyed by another node since the search.
-            Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        for attribute in attributes {
-            if let Attribute::Value(value) = attribute
-                && value.len() <= VALUE_BYTES_MAX
-                && let Some(anchor) = decode(&value)
-            {
-                found.push((object, anchor));
-            }
-        }
+        found.extend(read(session, object)?.map(|anchor| (object, anchor)));
     }
     Ok(found)
+}
+
+/// The valid anchor of this handle; `None` when it is something else, or was destroyed by another node.
+fn read(session: &Session, object: ObjectHandle) -> Result<Option<Anchor>, Trouble> {
+    let attributes = match session.get_attributes(object, &[AttributeType::Value]) {
+        Ok(attributes) => attributes,
+        Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    for attribute in attributes {
+        if let Attribute::Value(value) = attribute
+            && value.len() <= VALUE_BYTES_MAX
+        {
+            return Ok(decode(&value));
+        }
+    }
+    Ok(None)
+}
+
+/// Destroys an anchor that is lower than one beside it. It is read once more: since it was found, its handle
+/// may have got another meaning.
+fn destroy_lower(session: &Session, object: ObjectHandle, than: &Anchor) -> Result<(), Trouble> {
+    let is_lower = |found: Anchor| found.ledger == than.ledger && found.spent < than.spent;
+    if read(session, object)?.is_some_and(is_lower) {
+        session.destroy_object(object)?;
+    }
+    Ok(())
 }
 
 impl Attachment {
     /// Reads all anchors and remembers where they are: a search may read every object of the token, so
     /// writing does not search.
     pub(super) fn anchors(&self, wait: Duration) -> Result<Vec<Anchor>, Trouble> {
-        let found = self.pool.take(wait)?.run(find)?;
-        *lock(&self.anchors) = found.clone();
-        Ok(found.into_iter().map(|(_, anchor)| anchor).collect())
+        // Held meanwhile, so that what is being written is not forgotten.
+        let mut known = lock(&self.anchors);
+        *known = self.pool.take(wait)?.run(find)?;
+        Ok(known.iter().map(|(_, anchor)| anchor.clone()).collect())
     }
 
-    /// Writes an anchor, then destroys those of the same ledger that are known and not higher.
+    /// Writes an anchor unless one is known that is as high, then destroys those of the same ledger that are
+    /// known and lower.
     pub(super) fn write_anchor(&self, session: &Session, anchor: &Anchor) -> Result<(), Trouble> {
         let mut known = lock(&self.anchors);
-        let of_ledger = |known: &Anchor| known.ledger == anchor.ledger;
-        if known
+        let of_ledger = known
             .iter()
-            .any(|(_, known)| of_ledger(known) && known.spent > anchor.spent)
-        {
+            .filter(|(_, known)| known.ledger == anchor.ledger);
+        let highest = of_ledger.map(|(_, known)| known.spent).max();
+        if highest.is_some_and(|highest| highest > anchor.spent) {
             // What the token knows is never made less.
             return Ok(());
         }
-        let new = session.create_object(&template(anchor))?;
-        let (old, other): (Vec<_>, Vec<_>) = std::mem::take(&mut *known)
-            .into_iter()
-            .partition(|(_, known)| of_ledger(known));
-        *known = other;
-        known.push((new, anchor.clone()));
-        drop(known);
-        for (object, _) in old {
-            match session.destroy_object(object) {
-                // Another node was faster.
-                Ok(()) | Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => {}
+        if highest != Some(anchor.spent) {
+            let new = session.create_object(&template(anchor))?;
+            known.push((new, anchor.clone()));
+        }
+        let is_lower = |(_, known): &mut (ObjectHandle, Anchor)| {
+            known.ledger == anchor.ledger && known.spent < anchor.spent
+        };
+        let lower: Vec<_> = known.extract_if(.., is_lower).collect();
+        for (object, _) in lower {
+            if let Err(trouble) = destroy_lower(session, object, anchor) {
                 // It is lower than what stands beside it, so it does no harm.
-                Err(error) => tracing::debug!(%error, "an old anchor could not be destroyed"),
+                let answer = trouble.describe();
+                tracing::debug!(%answer, "an old anchor could not be destroyed");
             }
         }
         Ok(())

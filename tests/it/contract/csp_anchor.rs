@@ -8,6 +8,22 @@ use std::collections::BTreeMap;
 
 suite! {
     an_anchor_is_found_again_and_only_rises,
+    an_anchor_is_not_destroyed_for_one_that_is_as_high,
+}
+
+fn an_anchor_is_not_destroyed_for_one_that_is_as_high(token: &TestToken) {
+    let anchor = Anchor {
+        ledger: "one".to_owned(),
+        spent: 5,
+    };
+    let (open, other) = (token.open(), token.open());
+    open.write_anchor(&anchor).unwrap();
+    other.write_anchor(&anchor).unwrap();
+    assert_eq!(open.anchors().unwrap().len(), 2);
+    // Each of two nodes might destroy the other one's, and none would be left.
+    open.write_anchor(&anchor).unwrap();
+    let found = open.anchors().unwrap();
+    assert!(found.len() >= 2, "{found:?}");
 }
 
 fn an_anchor_is_found_again_and_only_rises(token: &TestToken) {
@@ -47,10 +63,12 @@ fn an_anchor_is_found_again_and_only_rises(token: &TestToken) {
     assert_eq!(highest(&open), told(4712, 5));
     // Whoever has read destroys what is lower; unless the module was initialised anew between the two, as
     // other tests do, which makes it forget what it has read.
+    let mut spent = 4712;
     wait_for("one anchor of each ledger", || {
         drop(open.anchors().unwrap());
-        open.write_anchor(&anchor("one", 4713)).unwrap();
-        (sorted(&open) == [anchor("one", 4713), anchor("two", 5)]).then_some(())
+        spent += 1;
+        open.write_anchor(&anchor("one", spent)).unwrap();
+        (sorted(&open) == [anchor("one", spent), anchor("two", 5)]).then_some(())
     });
     open.check_health().unwrap();
     let key = key(&open);

@@ -3,7 +3,7 @@
 mod ending;
 mod remote;
 mod standby;
-mod wrapped;
+pub mod wrapped;
 
 use crate::http::client::{Answer, Api, Till, new_id, receipt, wait_for};
 use crate::support::server::TestServer;

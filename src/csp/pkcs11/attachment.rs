@@ -9,9 +9,10 @@ use super::gate::lock;
 use super::keys::{self, Found, KeyEntry, Purpose};
 use super::pool::Pool;
 use super::slots;
+use super::unwrapped::Unwrapped;
 use super::wrapping::{self, Wrapper};
-use crate::csp::{Anchor, KeyId, KeyPair, WrappedKey, check};
-use crate::terms::{Curve, Entropy};
+use crate::csp::{Anchor, KeyId, KeyPair, check};
+use crate::terms::{Clock, Curve, Entropy};
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// Milliseconds between two searches for a key that is not among the known handles.
-const SEARCH_INTERVAL_MS_MIN: u64 = 200;
+const SEARCH_PAUSE_MS: u64 = 200;
 
 /// Curves for the canary, the first that the token can.
 const CANARY_CURVES: [Curve; 4] = [
@@ -41,19 +42,27 @@ pub(super) struct Attachment {
     pub(super) slot: Slot,
     pub(super) api: Pkcs11,
     pub(super) pool: Pool,
-    keys: RwLock<HashMap<KeyId, Arc<KeyEntry>>>,
+    pub(super) keys: RwLock<HashMap<KeyId, Arc<KeyEntry>>>,
     canary: (KeyPair, ObjectHandle),
     /// What wraps new keys, where the settings say so.
     pub(super) wrapper: Option<Wrapper>,
-    keks: BTreeMap<KeyId, ObjectHandle>,
-    /// Counts uses of unwrapped keys.
-    uses: AtomicU64,
+    pub(super) unwrapped: Unwrapped,
     /// Anchors as far as they were read or written; see `anchor`.
     pub(super) anchors: Mutex<Vec<(ObjectHandle, Anchor)>>,
-    /// When the token was last searched for a missing key.
-    searched_ms: Mutex<Option<u64>>,
+    /// Searches for missing keys that have begun.
+    searches: AtomicU64,
+    searched: Mutex<Searched>,
     /// Keeps the login: closing the last session would log out. Last field, so dropped last.
-    anchor: Mutex<Session>,
+    pub(super) anchor: Mutex<Session>,
+}
+
+/// The last search for a missing key.
+#[derive(Default)]
+struct Searched {
+    /// Number of the last one that went well; 0: none has.
+    done: u64,
+    /// When the last one ended.
+    ended_ms: Option<u64>,
 }
 
 /// Whether the canary may be made.
@@ -125,8 +134,7 @@ impl Attachment {
         };
         let attachment = Self {
             wrapper,
-            keks,
-            uses: AtomicU64::new(0),
+            unwrapped: Unwrapped::new(keks),
             generation,
             slot,
             api: api.clone(),
@@ -134,7 +142,8 @@ impl Attachment {
             keys: RwLock::default(),
             canary,
             anchors: Mutex::default(),
-            searched_ms: Mutex::new(None),
+            searches: AtomicU64::new(0),
+            searched: Mutex::default(),
             anchor: Mutex::new(anchor),
         };
         attachment.learn(&found);
@@ -147,58 +156,9 @@ impl Attachment {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let entry = keys.get(&id).cloned()?;
         if let Some(used) = &entry.used {
-            used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+            used.store(self.unwrapped.next_use(), Ordering::Relaxed);
         }
         Some(entry)
-    }
-
-    /// Unwraps a key, and lets go of the one whose last use is longest ago where `handles_max` are unwrapped.
-    pub(super) fn unwrap(
-        &self,
-        id: KeyId,
-        wrapped: &WrappedKey,
-        handles_max: usize,
-    ) -> Result<Arc<KeyEntry>, Trouble> {
-        let Some(kek) = self.keks.get(&wrapped.kek) else {
-            return Err(Trouble::Known(Known::Unfit {
-                action: "open a wrapped key: the key that wrapped it is not there",
-            }));
-        };
-        // Unwrapped keys belong to the session that keeps the login.
-        let anchor = lock(&self.anchor);
-        if let Some(entry) = self.key(id) {
-            return Ok(entry);
-        }
-        self.let_go(&anchor, handles_max)?;
-        let handle = wrapping::unwrap(&anchor, *kek, id, wrapped)?;
-        let now = self.uses.fetch_add(1, Ordering::Relaxed);
-        let entry = Arc::new(KeyEntry::unwrapped(handle, now));
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.insert(id, Arc::clone(&entry));
-        Ok(entry)
-    }
-
-    /// Makes room for one more. A key that signs at this moment stays, so there may be a few more than wanted.
-    fn let_go(&self, anchor: &Session, handles_max: usize) -> Result<(), Trouble> {
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        let is_idle = |entry: &Arc<KeyEntry>| Arc::strong_count(entry) == 1;
-        let unwrapped = keys.iter().filter_map(|(id, entry)| {
-            let used = entry.used.as_ref()?.load(Ordering::Relaxed);
-            Some((used, *id, is_idle(entry)))
-        });
-        let mut unwrapped: Vec<_> = unwrapped.collect();
-        let surplus = (unwrapped.len() + 1).saturating_sub(handles_max);
-        if surplus == 0 {
-            return Ok(());
-        }
-        unwrapped.sort_unstable();
-        let idle = unwrapped.into_iter().filter(|(_, _, is_idle)| *is_idle);
-        for (_, id, _) in idle.take(surplus) {
-            if let Some(entry) = keys.remove(&id) {
-                anchor.destroy_object(entry.handle)?;
-            }
-        }
-        Ok(())
     }
 
     /// Remembers the handle of a key just made.
@@ -216,7 +176,11 @@ impl Attachment {
             .get(&id)
             .is_some_and(|present| Arc::ptr_eq(present, entry))
         {
-            keys.remove(&id);
+            let entry = keys.remove(&id);
+            let unwrapped = entry.filter(|entry| entry.used.is_some());
+            unwrapped
+                .into_iter()
+                .for_each(|entry| self.unwrapped.let_go(entry));
         }
     }
 
@@ -236,24 +200,30 @@ impl Attachment {
         }
     }
 
-    /// Searches the token for a key whose handle is not known; at most every
-    /// [`SEARCH_INTERVAL_MS_MIN`], because a search may read every object of the token.
+    /// Searches the token for a key whose handle is not known. That it is not there is said only after a search
+    /// that began later than this call: another node may have made it just before. A search may read every
+    /// object of the token, so there is a pause of [`SEARCH_PAUSE_MS`] after each, which whoever comes meanwhile
+    /// waits for.
     pub(super) fn search(
         &self,
         id: KeyId,
-        now_ms: u64,
+        clock: &dyn Clock,
         wait: Duration,
     ) -> Result<Option<Arc<KeyEntry>>, Trouble> {
-        let mut searched_ms = lock(&self.searched_ms);
-        if let Some(entry) = self.key(id) {
-            return Ok(Some(entry));
+        let begun_before = self.searches.load(Ordering::Acquire);
+        let mut searched = lock(&self.searched);
+        if searched.done <= begun_before && self.key(id).is_none() {
+            if let Some(ended_ms) = searched.ended_ms {
+                let next_ms = ended_ms.saturating_add(SEARCH_PAUSE_MS);
+                let pause_ms = next_ms.saturating_sub(clock.monotonic_ms());
+                std::thread::sleep(Duration::from_millis(pause_ms));
+            }
+            let number = self.searches.fetch_add(1, Ordering::AcqRel) + 1;
+            let found = self.list(wait);
+            searched.ended_ms = Some(clock.monotonic_ms());
+            self.learn(&found?);
+            searched.done = number;
         }
-        if searched_ms.is_some_and(|last| now_ms < last.saturating_add(SEARCH_INTERVAL_MS_MIN)) {
-            return Ok(None);
-        }
-        *searched_ms = Some(now_ms);
-        let found = self.list(wait)?;
-        self.learn(&found);
         Ok(self.key(id))
     }
 

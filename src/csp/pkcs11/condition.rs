@@ -3,7 +3,7 @@
 use super::attachment::Attachment;
 use super::config::TokenConfig;
 use super::curves;
-use super::errors::{Fault, Trouble, classify};
+use super::errors::{Fault, Known, Trouble, classify};
 use super::gate::{Ticket, lock};
 use super::keys::{self, KeyEntry, Purpose};
 use super::module::Module;
@@ -136,7 +136,7 @@ impl Token {
                 .map_err(|trouble| self.judge(attachment, trouble, "unwrap a key"));
         }
         let found = attachment
-            .search(id, self.clock.monotonic_ms(), self.wait())
+            .search(id, self.clock.as_ref(), self.wait())
             .map_err(|trouble| self.judge(attachment, trouble, "list its keys"))?;
         if let Some(entry) = found {
             return Ok(entry);
@@ -261,6 +261,8 @@ impl Token {
     ) -> CspError {
         let fault = match &trouble {
             Trouble::Module(error) => classify(error),
+            // Vanished storage looks like a token without keys.
+            Trouble::Known(Known::KekMissing) => Fault::Doubtful,
             Trouble::Busy | Trouble::Known(_) => return trouble.settle(&self.label, action),
         };
         match fault {

@@ -138,6 +138,8 @@ pub(super) enum Known {
         /// What it cannot do.
         action: &'static str,
     },
+    /// The token does not show the key that a key was wrapped with.
+    KekMissing,
     /// The canary is not there, or its signature is not good.
     CanaryMissing,
     /// The token says that its user PIN is locked. It was not tried.
@@ -153,6 +155,19 @@ impl From<Error> for Trouble {
 }
 
 impl Trouble {
+    /// Whether it may mean that the token cannot do what was tried, and never could. Modules say so by many
+    /// codes; that it is lost, busy or does not accept its PIN is something else.
+    pub(super) fn is_inability(&self) -> bool {
+        match self {
+            Self::Module(error) => match classify(error) {
+                Fault::Unsupported | Fault::Doubtful => true,
+                Fault::Pin | Fault::Session | Fault::Device | Fault::Busy => false,
+            },
+            Self::Known(Known::Unfit { .. }) => true,
+            Self::Busy | Self::Known(_) => false,
+        }
+    }
+
     /// What the trouble is, for a person who reads `hsm check` or a trace.
     pub(super) fn describe(&self) -> ModuleError {
         match self {
@@ -164,6 +179,7 @@ impl Trouble {
                     Known::TokenNotFound => "no slot shows the token",
                     Known::TokenAmbiguous => "more than one token fits",
                     Known::Unfit { action } => action,
+                    Known::KekMissing => "the key that wrapped it is not there",
                     Known::CanaryMissing => "the canary key is not there",
                     Known::PinLocked => {
                         "the token says that its user PIN is locked, so it was not tried; have the \
@@ -192,6 +208,12 @@ impl Trouble {
             },
             Self::Known(Known::PinLocked | Known::PinFinalTry) => CspError::PinRefused {
                 token,
+                source: self.describe(),
+            },
+            // No word about the key that was wrapped: it may be as good as the others.
+            Self::Known(Known::KekMissing) => CspError::Failed {
+                token,
+                action: "open a wrapped key",
                 source: self.describe(),
             },
             Self::Known(Known::TokenAmbiguous) => CspError::Failed {

@@ -95,6 +95,25 @@ fn each_class_of_error_reaches_the_caller_with_the_answer_of_the_module() {
 }
 
 #[test]
+fn a_token_that_is_lost_or_refuses_its_pin_is_not_taken_for_one_that_cannot_wrap() {
+    let is_inability = |code| Trouble::Module(module(code)).is_inability();
+    // Modules refuse what they do not know by many codes.
+    for code in [RvError::MechanismInvalid, RvError::GeneralError] {
+        assert!(is_inability(code), "{code:?}");
+    }
+    for code in [
+        RvError::DeviceRemoved,
+        RvError::SessionHandleInvalid,
+        RvError::SessionCount,
+        RvError::PinExpired,
+    ] {
+        assert!(!is_inability(code), "{code:?}");
+    }
+    assert!(Trouble::Known(Known::Unfit { action: "wrap" }).is_inability());
+    assert!(!Trouble::Busy.is_inability());
+}
+
+#[test]
 fn an_answer_is_one_short_line() {
     let answer = describe(&module(RvError::DeviceError)).to_string();
     assert_eq!(answer, "C_Sign: DeviceError");

@@ -211,6 +211,7 @@ fn may_heal(trouble: &Trouble) -> bool {
             Known::WrongKey(_)
             | Known::TokenAmbiguous
             | Known::Unfit { .. }
+            | Known::KekMissing
             | Known::CanaryMissing
             | Known::PinLocked
             | Known::PinFinalTry,

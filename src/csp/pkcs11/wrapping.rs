@@ -24,8 +24,8 @@ const KEK: &str = "siegel-kek";
 const KEK_LEN: u64 = 32;
 
 /// What a token without a fitting mechanism cannot do.
-const CANNOT: &str =
-    "wrap keys by a mechanism that notices changes; set pki.keys = \"token\" for this token";
+const CANNOT: &str = "wrap keys by a mechanism that notices changes; set pki.keys = \"token\", \
+                      which then holds for all tokens";
 
 /// What wraps new keys.
 #[derive(Clone, Copy)]
@@ -113,8 +113,10 @@ pub(super) fn wrapper(
         // First without leaving anything behind, for a token that cannot.
         try_out(&api.open_ro_session(slot)?, entropy)?;
         let id = random_id(entropy);
-        let handle = make_kek(&api.open_rw_session(slot)?, id, true)?;
-        keks.insert(id, handle);
+        let session = api.open_rw_session(slot)?;
+        let handle = make_kek(&session, id, true)?;
+        *keks = self::keks(&session)?;
+        keks.entry(id).or_insert(handle);
     }
     // Two nodes that open a new token at once may each make one; all of them then take the smallest.
     let Some((kek, handle)) = keks.first_key_value() else {
@@ -167,10 +169,15 @@ fn fitting(
         }
         Ok(is_same && unwrap(session, kek, id, &wrapped).is_err())
     };
-    let mut fitting = WrapMechanism::ALL.into_iter();
-    fitting
-        .find(|wanted| matches!(comes_back(*wanted), Ok(true)))
-        .ok_or_else(|| unfit(CANNOT))
+    for wanted in WrapMechanism::ALL {
+        match comes_back(wanted) {
+            Ok(true) => return Ok(wanted),
+            Ok(false) => {}
+            Err(trouble) if trouble.is_inability() => {}
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    Err(unfit(CANNOT))
 }
 
 /// Makes a pair that lives no longer than the session, and wraps its private half.
@@ -234,13 +241,17 @@ pub(super) fn unwrap(
             Attribute::Id(id.as_bytes().to_vec()),
         ],
     )?;
-    let read = keys::protection(session, handle)?;
-    if read.sensitive == Some(true)
-        && read.extractable == Some(false)
-        && read.more_than_sign != Some(true)
-    {
+    let read = keys::protection(session, handle);
+    let is_protected = read.as_ref().is_ok_and(|read| {
+        read.sensitive == Some(true)
+            && read.extractable == Some(false)
+            && read.more_than_sign != Some(true)
+    });
+    if is_protected {
         return Ok(handle);
     }
-    session.destroy_object(handle)?;
+    let destroyed = session.destroy_object(handle);
+    read?;
+    destroyed?;
     Err(unfit("keep an unwrapped key sensitive and unextractable"))
 }

@@ -15,6 +15,7 @@ suite! {
     a_wrong_pin_is_tried_once,
     a_key_deleted_elsewhere_is_missing_and_the_token_stays_well,
     a_key_replaced_elsewhere_is_not_taken_for_the_old_one,
+    a_key_that_was_just_made_elsewhere_is_found_right_after_a_search_for_another,
     a_new_initialisation_of_the_module_is_not_noticed_by_those_who_sign,
     no_handle_is_used_after_the_module_was_initialised_anew,
 }
@@ -73,6 +74,19 @@ fn a_key_deleted_elsewhere_is_missing_and_the_token_stays_well(token: &TestToken
     sign(&open, &kept);
     open.check_health().unwrap();
     assert_eq!(open.key_ids().unwrap(), [kept.id]);
+}
+
+fn a_key_that_was_just_made_elsewhere_is_found_right_after_a_search_for_another(token: &TestToken) {
+    let (open, elsewhere) = (token.open(), token.open());
+    let nowhere = siegel::csp::KeyPair {
+        id: token::key_id(),
+        ..key(&open)
+    };
+    for _ in 0..5 {
+        let error = open.sign(&nowhere, &digest(Curve::Secp256r1)).unwrap_err();
+        assert!(matches!(error, CspError::KeyMissing { .. }), "{error:?}");
+        sign(&open, &key(&elsewhere));
+    }
 }
 
 fn a_key_replaced_elsewhere_is_not_taken_for_the_old_one(token: &TestToken) {

@@ -2,6 +2,7 @@
 //! variables what to do. It talks to the module directly, not through our adapter.
 
 use super::token;
+use crate::tokens::wrapped;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
@@ -44,6 +45,13 @@ fn act(job: &str) {
     if job == "lose the login" {
         return lose_the_login();
     }
+    if job == wrapped::LET_GO {
+        return wrapped::let_go(&token::TestToken {
+            kind: token::Module::SoftHsm,
+            module: PathBuf::from(std::env::var(MODULE).unwrap()),
+            label: std::env::var(LABEL).unwrap(),
+        });
+    }
     let api = Pkcs11::new(std::env::var(MODULE).unwrap()).unwrap();
     api.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
         .unwrap();
@@ -69,6 +77,7 @@ fn act(job: &str) {
         Some(("objects", label)) => objects(&session, label),
         Some(("make", id)) => make(&session, &bytes(id)),
         Some(("remain", marks)) => remain(&session, marks),
+        Some(("kek", id)) => wrapping_key(&session, &bytes(id)),
         Some(("destroy", id)) => destroy(&session, &bytes(id)),
         Some(("inspect", id)) => inspect(&session, &bytes(id)),
         Some((word, _)) => panic!("unknown job {word}"),
@@ -196,6 +205,28 @@ fn pair(session: &Session, shared: &[Attribute]) {
             &Mechanism::EccKeyPairGen,
             &[&public, shared].concat(),
             &[&private, shared].concat(),
+        )
+        .unwrap();
+}
+
+/// Makes a key that wraps others, as another node does.
+fn wrapping_key(session: &Session, id: &[u8]) {
+    session
+        .generate_key(
+            &Mechanism::AesKeyGen,
+            &[
+                Attribute::Class(ObjectClass::SECRET_KEY),
+                Attribute::KeyType(KeyType::AES),
+                Attribute::Token(true),
+                Attribute::Private(true),
+                Attribute::Sensitive(true),
+                Attribute::Extractable(false),
+                Attribute::ValueLen(32.into()),
+                Attribute::Wrap(true),
+                Attribute::Unwrap(true),
+                Attribute::Id(id.to_vec()),
+                Attribute::Label(b"siegel-kek".to_vec()),
+            ],
         )
         .unwrap();
 }

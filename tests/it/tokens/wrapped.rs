@@ -1,11 +1,15 @@
 //! Keys that are wrapped and kept in the ledger, in the token only while they are used.
 
 use crate::http::client::{Till, wait_for};
+use crate::support::elsewhere::{job, lines};
 use crate::support::ledger::{Place, postgres, sqlite};
 use crate::support::server::TestServer;
 use crate::support::token::{self, TestClock, TestEntropy, TestToken};
+use cryptoki::context::Pkcs11;
+use cryptoki::object::{Attribute, ObjectClass};
+use cryptoki::slot::Slot;
 use siegel::csp::pkcs11::{Pkcs11Token, Selector};
-use siegel::csp::{Csp as _, CspError, KeyPair, KeyVault, Wrapping, check};
+use siegel::csp::{Csp as _, CspError, KeyId, KeyPair, KeyVault, Wrapping, check};
 use siegel::ledger::Store;
 use siegel::terms::{Curve, Entropy as _};
 use std::sync::Arc;
@@ -13,11 +17,19 @@ use std::sync::Arc;
 const HANDLES_MAX: usize = 20;
 
 fn open(token: &TestToken, store: &Store) -> Result<Pkcs11Token, CspError> {
+    open_with(token, store, HANDLES_MAX)
+}
+
+fn open_with(
+    token: &TestToken,
+    store: &Store,
+    handles_max: usize,
+) -> Result<Pkcs11Token, CspError> {
     let mut config = token.config();
     config.wrapping = Some(Wrapping {
         vault: Arc::new(store.clone()),
         is_for_new_keys: true,
-        handles_max: HANDLES_MAX,
+        handles_max,
     });
     Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
 }
@@ -118,6 +130,69 @@ fn a_blob_in_another_ones_place_or_with_another_byte_signs_nothing() {
     let error = sign(&again, &bad).unwrap_err();
     assert!(matches!(error, CspError::Failed { .. }), "{error:?}");
     again.check_health().unwrap();
+}
+
+#[test]
+fn a_key_that_another_node_has_wrapped_with_a_key_of_its_own_making_signs_here_too() {
+    let (token, place) = (token::softhsm(), sqlite());
+    let store = place.open();
+    let here = open(&token, &store).unwrap();
+    sign(&here, &make(&here)).unwrap();
+    // Two nodes that open a new token at once each make a key that wraps; the smaller counts from then on.
+    token.elsewhere(&job("kek", KeyId::new([0; 16])));
+    let there = open(&token, &store).unwrap();
+    let key = make(&there);
+    let wrapped = KeyVault::find(&store, key.id).unwrap().unwrap();
+    assert_eq!(wrapped.kek, KeyId::new([0; 16]));
+    sign(&here, &key).unwrap();
+    // One that is not there at all says nothing about the device.
+    let sql = format!(
+        "UPDATE wrapped_key SET kek_id = '{}' WHERE key_id = '{}'",
+        KeyId::new([1; 16]),
+        key.id
+    );
+    place.execute(&sql).unwrap();
+    let error = sign(&open(&token, &store).unwrap(), &key).unwrap_err();
+    assert!(
+        matches!(&error, CspError::Failed { source, .. } if source.0.contains("wrapped it")),
+        "{error:?}"
+    );
+    here.check_health().unwrap();
+}
+
+#[test]
+fn a_handle_that_is_gone_already_does_not_keep_the_next_key_from_being_unwrapped() {
+    // In a process of its own: nobody else may list slots there.
+    let told = token::softhsm().elsewhere(LET_GO);
+    assert_eq!(lines(&told), ["one handle at a time"]);
+}
+
+/// Job of another process: room for one unwrapped key, which somebody else destroys.
+pub const LET_GO: &str = "let go";
+
+/// Does [`LET_GO`].
+pub fn let_go(token: &TestToken) {
+    let place = sqlite();
+    let open = open_with(token, &place.open(), 1).unwrap();
+    let api = Pkcs11::new(&token.module).unwrap();
+    let is_ours = |slot: &Slot| api.get_token_info(*slot).unwrap().label() == token.label;
+    let mut slots = api.get_slots_with_token().unwrap().into_iter();
+    let session = api.open_ro_session(slots.find(is_ours).unwrap()).unwrap();
+    let unwrapped = [
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::Token(false),
+    ];
+    let [one, other] = [make(&open), make(&open)];
+    for _ in 0..2 {
+        for key in [&one, &other, &one, &other] {
+            sign(&open, key).unwrap();
+            assert_eq!(session.find_objects(&unwrapped).unwrap().len(), 1);
+        }
+        for key in session.find_objects(&unwrapped).unwrap() {
+            session.destroy_object(key).unwrap();
+        }
+    }
+    println!("job: one handle at a time");
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! Unwrapped keys in the token: no more at a time than it has room for, and none that nobody knows any more.
+//!
+//! Invariant: whoever signs with a known handle waits for no lock that is held while one is unwrapped or destroyed.
+
+use super::attachment::Attachment;
+use super::errors::{Known, Trouble, describe};
+use super::gate::lock;
+use super::keys::KeyEntry;
+use super::wrapping;
+use crate::csp::{KeyId, WrappedKey};
+use cryptoki::error::{Error, RvError};
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What an attachment knows of wrapped keys.
+pub(super) struct Unwrapped {
+    /// What they were wrapped with, as listed last.
+    keks: Mutex<BTreeMap<KeyId, ObjectHandle>>,
+    /// Counts uses.
+    uses: AtomicU64,
+    /// Out of use, to be destroyed as soon as nobody signs with them.
+    let_go: Mutex<Vec<Arc<KeyEntry>>>,
+}
+
+impl Unwrapped {
+    pub(super) const fn new(keks: BTreeMap<KeyId, ObjectHandle>) -> Self {
+        Self {
+            keks: Mutex::new(keks),
+            uses: AtomicU64::new(0),
+            let_go: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The number of a use, higher than those before.
+    pub(super) fn next_use(&self) -> u64 {
+        self.uses.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has an entry destroyed that was taken out of the known ones.
+    pub(super) fn let_go(&self, entry: Arc<KeyEntry>) {
+        lock(&self.let_go).push(entry);
+    }
+
+    fn kek(&self, session: &Session, id: KeyId) -> Result<ObjectHandle, Trouble> {
+        if let Some(kek) = lock(&self.keks).get(&id) {
+            return Ok(*kek);
+        }
+        // Another node may have made it since.
+        let listed = wrapping::keks(session)?;
+        let kek = listed.get(&id).copied();
+        *lock(&self.keks) = listed;
+        kek.ok_or(Trouble::Known(Known::KekMissing))
+    }
+
+    fn destroy_let_go(&self, session: &Session) {
+        let idle: Vec<_> = lock(&self.let_go)
+            .extract_if(.., |entry| Arc::strong_count(entry) == 1)
+            .collect();
+        for entry in idle {
+            match session.destroy_object(entry.handle) {
+                // Handles that do not work any more are let go, too.
+                Ok(()) | Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => {}
+                Err(error) => {
+                    let answer = describe(&error);
+                    tracing::debug!(%answer, "an unwrapped key could not be destroyed yet");
+                    self.let_go(entry);
+                }
+            }
+        }
+    }
+}
+
+impl Attachment {
+    /// Unwraps a key, and lets go of those whose last use is longest ago where `handles_max` are unwrapped.
+    pub(super) fn unwrap(
+        &self,
+        id: KeyId,
+        wrapped: &WrappedKey,
+        handles_max: usize,
+    ) -> Result<Arc<KeyEntry>, Trouble> {
+        // Unwrapped keys belong to the session that keeps the login.
+        let anchor = lock(&self.anchor);
+        if let Some(entry) = self.key(id) {
+            return Ok(entry);
+        }
+        let kek = self.unwrapped.kek(&anchor, wrapped.kek)?;
+        self.make_room(handles_max);
+        self.unwrapped.destroy_let_go(&anchor);
+        let handle = wrapping::unwrap(&anchor, kek, id, wrapped)?;
+        let entry = Arc::new(KeyEntry::unwrapped(handle, self.unwrapped.next_use()));
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.insert(id, Arc::clone(&entry));
+        Ok(entry)
+    }
+
+    /// Makes room for one more. A key that signs at this moment stays, so there may be a few more than wanted.
+    fn make_room(&self, handles_max: usize) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let is_idle = |entry: &Arc<KeyEntry>| Arc::strong_count(entry) == 1;
+        let unwrapped = keys.iter().filter_map(|(id, entry)| {
+            let used = entry.used.as_ref()?.load(Ordering::Relaxed);
+            Some((used, *id, is_idle(entry)))
+        });
+        let mut unwrapped: Vec<_> = unwrapped.collect();
+        let surplus = (unwrapped.len() + 1).saturating_sub(handles_max);
+        if surplus == 0 {
+            return;
+        }
+        unwrapped.sort_unstable();
+        let idle = unwrapped.into_iter().filter(|(_, _, is_idle)| *is_idle);
+        for (_, id, _) in idle.take(surplus) {
+            if let Some(entry) = keys.remove(&id) {
+                self.unwrapped.let_go(entry);
+            }
+        }
+    }
+}

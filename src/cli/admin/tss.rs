@@ -1,18 +1,16 @@
 //! TSSs by hand.
 
 use super::Told;
-use crate::app::{Node, SystemClock, SystemEntropy};
+use crate::app::{Node, SystemEntropy};
 use crate::cli::operator;
-use crate::cli::serve::forbid_core_dumps;
 use crate::config::Config;
-use crate::csp::pkcs11::{Selector, TokenConfig, environment};
+use crate::csp::pkcs11::{Selector, TokenConfig};
 use crate::ledger::{ListOrder, Page, Store, TssFilter, TssRow};
 use crate::signing::TokensNeeded;
 use crate::sma::{Command, TssState};
 use crate::terms::{Environment, TssId};
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 /// TSSs read at a time.
 const PAGE_LEN: u32 = 100;
@@ -109,24 +107,15 @@ pub(super) fn end(
     if !for_good {
         bail!("a {word} TSS never signs again; say --for-good if that is what you want");
     }
-    // Before any thread is made: it may start this process again.
-    environment::reexec_with(&environment::merge(&config.tokens)?)?;
-    forbid_core_dumps()?;
-    // This process is no server: it prepares no devices, and needs no token but that of the TSS.
-    config.pool_target = 0;
+    operator::prepare(&config)?;
+    // No token is needed but that of the TSS.
     keep_token_of(&mut config, id)?;
     config.start_when = match ending {
         Ending::Disabled => TokensNeeded::Any,
         Ending::Defective => TokensNeeded::None,
     };
-    let node = Node::start(
-        &config,
-        Arc::new(SystemClock::new()),
-        Arc::new(SystemEntropy),
-    )?;
-    let ended = end_on(&node, id, ending);
-    node.stop();
-    let text = if ended? == ending.state() {
+    let before = operator::on_node(config, |node| end_on(node, id, ending))?;
+    let text = if before == ending.state() {
         format!("{id} was {word} already")
     } else {
         format!("{id} is {word}")

@@ -1,12 +1,10 @@
 //! The three exits of a ledger that knows less than its witnesses.
 
 use super::inspect::of_file;
-use crate::app::{Node, SystemClock, SystemEntropy};
+use crate::app::{Node, SystemClock};
 use crate::asn1;
-use crate::cli::operator;
-use crate::cli::serve::forbid_core_dumps;
+use crate::cli::operator::{self, on_node};
 use crate::config::Config;
-use crate::csp::pkcs11::environment;
 use crate::ledger::{Hold, Standing};
 use crate::sma::{Command, TssState};
 use crate::terms::{COUNTER_MAX, SerialNumber, SignatureCounter, TransactionNumber, TssId};
@@ -16,56 +14,18 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-
-/// How often it is looked whether the ledger was compared, and how often at most.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-const LOOKS_MAX: u32 = 400;
 
 /// Largest message that is taken from an archive, in bytes; a till sends 1 MB at most.
 const MESSAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// A node that prepares no devices and serves nobody. With SQLite the server must be stopped.
-fn start(mut config: Config) -> anyhow::Result<Node> {
-    // Before any thread is made: it may start this process again.
-    environment::reexec_with(&environment::merge(&config.tokens)?)?;
-    forbid_core_dumps()?;
-    config.pool_target = 0;
-    config.check_messages_per_s = 0;
-    let node = Node::start(
-        &config,
-        Arc::new(SystemClock::new()),
-        Arc::new(SystemEntropy),
-    )?;
-    // With other nodes beside it the ledger is signed with once they have compared it, too.
-    for _ in 0..LOOKS_MAX {
-        if node.witnesses().is_compared() {
-            return Ok(node);
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
-    node.stop();
-    bail!("the ledger could not be compared with its witnesses")
-}
-
-/// Runs on a node, which is stopped whatever happens.
-fn on_node<T>(
-    config: Config,
-    files: &[PathBuf],
-    work: impl FnOnce(&Node) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    let node = start(config)?;
+/// Stops what these node files know more of than the ledger, like what the node's own witnesses do.
+fn stop_by(node: &Node, files: &[PathBuf]) -> anyhow::Result<()> {
     let store = node.door().store;
-    let stopped = files.iter().try_for_each(|file| {
+    for file in files {
         let testimony = of_file(file, store.ledger_id())?;
-        witness::stop(&store, &[testimony], &SystemClock::new()).map_err(anyhow::Error::from)
-    });
-    let done = stopped.and_then(|()| work(&node));
-    node.stop();
-    // See `serve`: sessions must not be closed while the module's own end-of-process code runs.
-    std::mem::forget(node);
-    done
+        witness::stop(&store, &[testimony], &SystemClock::new())?;
+    }
+    Ok(())
 }
 
 fn held(node: &Node) -> anyhow::Result<BTreeMap<TssId, (Standing, Hold)>> {
@@ -83,7 +43,8 @@ pub(super) fn jump(
     margin: u32,
     files: &[PathBuf],
 ) -> anyhow::Result<()> {
-    on_node(config, files, |node| {
+    on_node(config, |node| {
+        stop_by(node, files)?;
         let mut held = held(node)?;
         if let Some(tss) = only {
             held.retain(|id, _| *id == tss);
@@ -140,7 +101,7 @@ fn raise(node: &Node, tss: TssId, from: &Standing, to: &Hold) -> anyhow::Result<
 }
 
 pub(super) fn retire(config: Config, tss: TssId) -> anyhow::Result<()> {
-    on_node(config, &[], |node| {
+    on_node(config, |node| {
         let Some((standing, hold)) = held(node)?.remove(&tss) else {
             bail!("{tss} is not stopped; `siegel admin tss defective` ends it all the same");
         };
@@ -166,7 +127,7 @@ pub(super) fn restore(
     only: Option<TssId>,
 ) -> anyhow::Result<bool> {
     let witness_file = config.witness.file.clone();
-    on_node(config, &[], |node| {
+    on_node(config, |node| {
         let store = node.door().store;
         let mut held = held(node)?;
         if let Some(tss) = only {

@@ -2,7 +2,7 @@
 
 use crate::csp::{Anchor, Csp, CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals};
 use crate::ledger::{ActiveToken, Store};
-use crate::signing::{TokenPairs, standing};
+use crate::signing::{TokenPair, TokenPairs, standing};
 use crate::terms::Curve;
 use std::sync::Arc;
 
@@ -81,13 +81,16 @@ impl Csp for ActiveCsp {
         self.active()?.write_anchor(anchor)
     }
 
+    /// Of the one that was active when this node looked last: the ledger is not asked either.
     fn vitals(&self) -> TokenVitals {
-        let gone = |_| TokenVitals {
+        let pair = self.tokens.get(&self.label);
+        let active = pair.and_then(TokenPair::active_as_seen);
+        let gone = TokenVitals {
             state: TokenState::Gone,
             generation: 0,
             sessions_in_use: 0,
             sessions_max: 0,
         };
-        self.active().map_or_else(gone, |csp| csp.vitals())
+        active.map_or(gone, |member| member.token.csp().vitals())
     }
 }

@@ -13,7 +13,7 @@ use crate::ledger::{LedgerError, SealingKey, Store, StoreConfig};
 use crate::pki::PkiError;
 use crate::signing::{Lanes, Submit, TokenPairs};
 use crate::telemetry::{Metrics, MetricsParts, SampleBox};
-use crate::terms::{Background, Clock, Entropy, Environment};
+use crate::terms::{Background, Clock, Entropy, Environment, chain};
 use crate::witness::{Checker, WitnessError, Witnesses};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -226,7 +226,9 @@ impl Node {
             Ok(false) => {
                 tracing::warn!("the ledger's newest part is in its -wal file; back that up too")
             }
-            Err(error) => tracing::warn!(%error, "the ledger's newest part is in its -wal file"),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the ledger's newest part is in its -wal file");
+            }
         }
     }
 }
@@ -315,7 +317,7 @@ fn start_witnesses(
     Witnesses::start(store, &asked, &config.witness, clock, entropy)
 }
 
-/// The pool for TEST is filled in the first TEST token that is there, unless a foreign CA makes the
+/// The pool for TEST is filled in the token that new TSSs go to, unless a foreign CA makes the
 /// certificates. LIVE has no CA of ours (design decision 11).
 fn start_pool(
     config: &Config,

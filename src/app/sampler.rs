@@ -2,7 +2,7 @@
 
 use crate::ledger::Store;
 use crate::telemetry::SampleBox;
-use crate::terms::{Background, Clock};
+use crate::terms::{Background, Clock, chain};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,8 +36,7 @@ fn look(store: &Store, clock: &dyn Clock, sample: &SampleBox) {
             sample.answers = true;
         }
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(%error, cause, "the ledger did not tell its sizes");
+            tracing::warn!(error = %chain(&error), "the ledger did not tell its sizes");
             sample.answers = false;
         }
     });

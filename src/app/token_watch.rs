@@ -3,7 +3,7 @@
 use crate::csp::Csp;
 use crate::ledger::{ActiveToken, Store, Switched};
 use crate::signing::{Member, TokenPair, TokenPairs};
-use crate::terms::{Background, Bell, Clock};
+use crate::terms::{Background, Bell, Clock, chain};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,7 +102,7 @@ fn look(store: &Store, tokens: &TokenPairs, clock: &dyn Clock, automatic: &[Auto
     let found = match store.active_tokens() {
         Ok(found) => found,
         Err(error) => {
-            tracing::warn!(%error, "which tokens are active could not be read");
+            tracing::warn!(error = %chain(&error), "which tokens are active could not be read");
             return;
         }
     };
@@ -162,7 +162,7 @@ fn take_over(
         Ok(Switched::WasAlready(now) | Switched::Overtaken(now)) => Some(now),
         Ok(Switched::NoPair) => None,
         Err(error) => {
-            tracing::error!(%error, "token {label}: {from} is silent, and {to} could not take over yet");
+            tracing::error!(error = %chain(&error), "token {label}: {from} is silent, and {to} could not take over yet");
             None
         }
     }

@@ -1,10 +1,11 @@
 //! The tokens of a node, opened as its configuration says.
 
 use super::NodeError;
+use super::opening::Opening;
 use crate::config::Config;
 use crate::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig};
-use crate::csp::{Csp, CspError, TokenState, Wrapping};
-use crate::ledger::Store;
+use crate::csp::{Csp as _, TokenState, Wrapping};
+use crate::ledger::{LedgerError, Store};
 use crate::signing::{Member, Token, TokenPair, TokenPairs, TokensNeeded};
 use crate::terms::{Clock, Entropy};
 use std::collections::BTreeMap;
@@ -26,15 +27,14 @@ pub(super) fn open(
     };
     let mut opened = Vec::with_capacity(config.tokens.len());
     let mut missing = None;
-    for section in &config.tokens {
-        let (csp, absence) = opening.open(section)?;
+    for (section, (token, absence)) in config.tokens.iter().zip(opening.open(&config.tokens)?) {
         missing = missing.or(absence.map(|source| NodeError::Token {
             name: section.name.clone(),
             source,
         }));
-        opened.push((section, csp));
+        opened.push((section, token));
     }
-    let is_there = |(_, csp): &(_, Arc<dyn Csp>)| match csp.vitals().state {
+    let is_there = |(_, token): &(_, Arc<Pkcs11Token>)| match token.vitals().state {
         // Paused: its module is being initialised anew for another token.
         TokenState::Ready | TokenState::Paused => true,
         TokenState::Gone | TokenState::PinRefused => false,
@@ -46,6 +46,31 @@ pub(super) fn open(
         Some(missing) => return Err(missing),
         None => {}
     }
+    refuse_twice(&opened)?;
+    let awaited: Vec<_> = opened.iter().map(|(_, token)| Arc::clone(token)).collect();
+    let pairs = pair(opened, store, clock.as_ref())?;
+    awaited.iter().for_each(|token| token.seek());
+    Ok(pairs)
+}
+
+/// One token in two sections, be it as a standby, would be its own standby, or TEST and LIVE at once.
+fn refuse_twice(opened: &[(&TokenConfig, Arc<Pkcs11Token>)]) -> Result<(), NodeError> {
+    let mut rest = opened;
+    while let Some(((_, one), others)) = rest.split_first() {
+        if others.iter().any(|(_, other)| one.is_same_device(other)) {
+            return Err(NodeError::TokenTwice(one.token().to_owned()));
+        }
+        rest = others;
+    }
+    Ok(())
+}
+
+/// Each token with its standby, by its label.
+fn pair(
+    opened: Vec<(&TokenConfig, Arc<Pkcs11Token>)>,
+    store: &Store,
+    clock: &dyn Clock,
+) -> Result<TokenPairs, NodeError> {
     let mut pairs = TokenPairs::new();
     let (standbys, mains): (Vec<_>, Vec<_>) = opened
         .into_iter()
@@ -61,9 +86,7 @@ pub(super) fn open(
             .map(|(section, csp)| member(section, csp))
             .transpose()?;
         let pair = TokenPair::new(member(section, csp)?, standby);
-        if pair.standby().is_some() {
-            opening.pair_up(&label, &pair)?;
-        }
+        see_active(store, &label, &pair, clock)?;
         if pairs.insert(label.clone(), pair).is_some() {
             return Err(NodeError::TokenTwice(label));
         }
@@ -71,7 +94,44 @@ pub(super) fn open(
     Ok(pairs)
 }
 
-fn member(section: &TokenConfig, csp: Arc<dyn Csp>) -> std::io::Result<Member> {
+/// Reads which one is active; makes the row that says so where there is none and there is a choice.
+fn see_active(
+    store: &Store,
+    label: &str,
+    pair: &TokenPair,
+    clock: &dyn Clock,
+) -> Result<(), NodeError> {
+    let active = match pair.standby() {
+        Some(_) => Some(store.pair_up(label, &pair.main().name, clock.now())?),
+        // It may have had one, which may be the active one still.
+        None => store.active_token(label)?,
+    };
+    let Some(active) = active else {
+        return Ok(());
+    };
+    if pair.active(Some(&active.section)).is_none() {
+        return Err(NodeError::ActiveUnknown {
+            label: label.to_owned(),
+            section: active.section,
+        });
+    }
+    pair.saw_active(&active.section);
+    Ok(())
+}
+
+/// Label under which the ledger knows the keys of the token of this section; `None` when nobody knows it
+/// before the token was there once. Asks no token.
+///
+/// # Errors
+/// [`LedgerError::Unavailable`] when the database does not answer.
+pub fn label_of(store: &Store, section: &TokenConfig) -> Result<Option<String>, LedgerError> {
+    match &section.token {
+        Selector::Label(label) => Ok(Some(label.clone())),
+        Selector::Serial(_) | Selector::Slot(_) => store.token_label(&section.name),
+    }
+}
+
+fn member(section: &TokenConfig, csp: Arc<Pkcs11Token>) -> std::io::Result<Member> {
     Ok(Member {
         name: section.name.clone(),
         token: Token::start(csp, section.environment, section.sessions_max)?,
@@ -95,76 +155,5 @@ pub fn wrapping(config: &Config, store: &Store) -> Wrapping {
         vault: Arc::new(store.clone()),
         is_for_new_keys: config.wraps_keys,
         handles_max: config.wrapped_handles_max,
-    }
-}
-
-struct Opening<'a> {
-    wrapping: Wrapping,
-    needed: TokensNeeded,
-    store: &'a Store,
-    clock: &'a Arc<dyn Clock>,
-    entropy: &'a Arc<dyn Entropy>,
-}
-
-impl Opening<'_> {
-    /// Makes the row that says which one is active, or reads it.
-    fn pair_up(&self, label: &str, pair: &TokenPair) -> Result<(), NodeError> {
-        let name = &pair.main().name;
-        let active = self.store.pair_up(label, name, self.clock.now())?;
-        if pair.active(Some(&active.section)).is_none() {
-            return Err(NodeError::ActiveUnknown {
-                label: label.to_owned(),
-                section: active.section,
-            });
-        }
-        pair.saw_active(&active.section);
-        Ok(())
-    }
-
-    /// The token, and why it is not there if it is not.
-    fn open(&self, section: &TokenConfig) -> Result<(Arc<dyn Csp>, Option<CspError>), NodeError> {
-        let section = &TokenConfig {
-            wrapping: Some(self.wrapping.clone()),
-            ..section.clone()
-        };
-        let (clock, entropy) = (Arc::clone(self.clock), Arc::clone(self.entropy));
-        let absence = match Pkcs11Token::open(section.clone(), entropy, clock) {
-            Ok(token) => {
-                self.store
-                    .remember_token_label(&section.name, token.token())?;
-                return Ok((Arc::new(token), None));
-            }
-            Err(error) => error,
-        };
-        let failed = |source| NodeError::Token {
-            name: section.name.clone(),
-            source,
-        };
-        let may_wait = match (&absence, self.needed) {
-            (CspError::DeviceGone { .. }, TokensNeeded::Any | TokensNeeded::None) => true,
-            // It is remembered and not tried again; nothing is to be signed either.
-            (CspError::PinRefused { .. }, TokensNeeded::None) => true,
-            (_, _) => false,
-        };
-        if !may_wait {
-            return Err(failed(absence));
-        }
-        let label = match &section.token {
-            Selector::Label(label) => Some(label.clone()),
-            Selector::Serial(_) | Selector::Slot(_) => self.store.token_label(&section.name)?,
-        };
-        let Some(label) = label else {
-            return Err(NodeError::LabelUnknown {
-                name: section.name.clone(),
-                source: absence,
-            });
-        };
-        tracing::error!(
-            token = %section.name, error = %absence,
-            "token {}: not there; its TSSs cannot sign until it appears", section.name
-        );
-        let (clock, entropy) = (Arc::clone(self.clock), Arc::clone(self.entropy));
-        let awaited = Pkcs11Token::await_return(section.clone(), label, entropy, clock);
-        Ok((Arc::new(awaited.map_err(failed)?), Some(absence)))
     }
 }

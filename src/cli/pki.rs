@@ -5,10 +5,10 @@
 mod list;
 
 use super::files::write_public;
-use super::serve::forbid_core_dumps;
-use crate::app::{ForeignCa, ForeignCaError, SystemClock, SystemEntropy, wrapping};
+use super::operator;
+use crate::app::{ForeignCa, ForeignCaError, SystemClock, SystemEntropy, label_of, wrapping};
 use crate::config::{Config, device_curve};
-use crate::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig, environment, report};
+use crate::csp::pkcs11::{Pkcs11Token, TokenConfig, label_in};
 use crate::csp::{Csp as _, Wrapping};
 use crate::ledger::{Store, WaitingDevice};
 use crate::pki::{Checked, ForeignCertificate};
@@ -107,9 +107,7 @@ pub(super) struct Told {
 /// Runs the subcommand and tells the outcome.
 pub(super) fn run(args: &PkiArgs) -> anyhow::Result<ExitCode> {
     let config = Config::read(&args.config)?;
-    // Before any thread is made: it may start this process again.
-    environment::reexec_with(&environment::merge(&config.tokens)?)?;
-    forbid_core_dumps()?;
+    operator::prepare(&config)?;
     telemetry::start_for_command()?;
     let store = Store::open(&config.store, &SystemEntropy)?;
     let now = SystemClock::new().now();
@@ -143,7 +141,8 @@ pub(super) fn run(args: &PkiArgs) -> anyhow::Result<ExitCode> {
         }
         What::List { token } => {
             let token = token.as_ref().map(|name| section(&config, name));
-            let label = token.transpose()?.map(label).transpose()?;
+            let label = token.transpose()?.map(|token| label(&store, token));
+            let label = label.transpose()?;
             list::list(&store, label.as_deref(), now)?
         }
     };
@@ -188,28 +187,14 @@ fn refuse_inactive(store: &Store, label: &str, token: &TokenConfig) -> anyhow::R
     }
 }
 
-/// Label of a token, as the ledger knows it. Needs no PIN.
-fn label(token: &TokenConfig) -> anyhow::Result<String> {
-    if let Selector::Label(label) = &token.token {
-        return Ok(label.clone());
+/// Label of a token, as the ledger knows it. Only where it does not, as with a section that was named anew, the
+/// module is asked; that needs no PIN.
+fn label(store: &Store, token: &TokenConfig) -> anyhow::Result<String> {
+    if let Some(label) = label_of(store, token)? {
+        return Ok(label);
     }
-    for slot in report(&token.module)?.slots {
-        let Ok(found) = slot.token else {
-            continue;
-        };
-        let fits = match &token.token {
-            Selector::Label(label) => found.label == *label,
-            Selector::Serial(serial) => found.serial == *serial,
-            Selector::Slot(id) => slot.id == *id,
-        };
-        if fits {
-            return Ok(found.label);
-        }
-    }
-    bail!(
-        "the module shows no token as section {:?} wants it",
-        token.name
-    )
+    label_in(&token.module, &token.token)
+        .with_context(|| format!("the label of the token {} is not known", token.name))
 }
 
 /// What is asked for; without a count, what is there.
@@ -226,7 +211,7 @@ fn request(store: &Store, token: &TokenConfig, wish: &Wish<'_>) -> anyhow::Resul
     let mut written = Vec::new();
     match wish.count {
         None => {
-            let label = label(token)?;
+            let label = label(store, token)?;
             ForeignCa::new(store, &label, token.environment)?;
             for waiting in store.waiting_devices(&label)? {
                 written.push((waiting.serial_number, write(&waiting, wish.out)?));
@@ -240,6 +225,7 @@ fn request(store: &Store, token: &TokenConfig, wish: &Wish<'_>) -> anyhow::Resul
             };
             let csp = Pkcs11Token::open(section, Arc::new(SystemEntropy), clock.clone())
                 .with_context(|| format!("the token {} cannot be used", token.name))?;
+            store.remember_token_label(&token.name, csp.token())?;
             refuse_inactive(store, csp.token(), token)?;
             let foreign = ForeignCa::new(store, csp.token(), token.environment)?;
             for made in 0..count {
@@ -294,7 +280,7 @@ fn import(
     for file in files {
         given.extend(read(file)?);
     }
-    let label = label(token)?;
+    let label = label(store, token)?;
     let foreign = ForeignCa::new(store, &label, token.environment)?;
     Ok(imported(&foreign.import(&given, now)?))
 }

@@ -55,6 +55,9 @@ impl RawLedger {
 
     /// Where it is.
     pub fn check(self, folder: &Path, lanes: &LaneSettings) -> Result<StoreConfig, ConfigError> {
+        if self.connections_max == Some(0) {
+            return Err(value("ledger.connections_max", "must be at least 1"));
+        }
         match (self.sqlite, self.postgres) {
             (Some(path), None) if path.as_os_str().is_empty() => Err(value(
                 "ledger.sqlite",

@@ -280,6 +280,13 @@ fn the_values_in_the_comments_of_the_example_are_the_defaults() {
     );
 }
 
+#[test]
+fn a_ledger_without_a_connection_is_refused() {
+    let none = EXAMPLE.replace("#connections_max = 8", "connections_max = 0");
+    let error = read(&none).unwrap_err().to_string();
+    assert_eq!(error, "ledger.connections_max must be at least 1");
+}
+
 /// The names that a section takes, as the complaint about one that it does not take lists them.
 fn known_keys(section: &str) -> Vec<String> {
     let header = match section {
@@ -343,6 +350,10 @@ fn a_standby_is_another_token_of_the_same_environment_and_there_is_one() {
         ),
         (
             standby(&|text| name(text, "second")),
+            "leads to the very same token",
+        ),
+        (
+            format!("{MINIMAL}\n[[token]]{}", name(token, "second")),
             "leads to the very same token",
         ),
         (

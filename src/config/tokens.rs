@@ -21,6 +21,13 @@ pub(super) fn check_tokens(
                 "must differ between [[token]] sections",
             ));
         }
+        let is_same =
+            |other: &TokenConfig| (&other.module, &other.token) == (&token.module, &token.token);
+        if tokens.iter().any(is_same) {
+            let problem =
+                "leads to the very same token as another section; choose them by serial number";
+            return Err(value("token", problem));
+        }
         tokens.push(token);
     }
     if tokens.is_empty() {
@@ -48,9 +55,6 @@ fn check_standbys(tokens: &[TokenConfig]) -> Result<(), ConfigError> {
         }
         if main.environment != token.environment {
             return wrong("must name a token of the same environment");
-        }
-        if (&main.module, &main.token) == (&token.module, &token.token) {
-            return wrong("leads to the very same token; choose them by serial number");
         }
         if !mains.insert(name) {
             return wrong("may name each token only once");

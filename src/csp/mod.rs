@@ -82,7 +82,7 @@ pub enum CspError {
         /// The module's answer.
         source: ModuleError,
     },
-    /// Device, link or storage is gone; the module is being initialised anew.
+    /// Device, link or storage is gone; it is being looked for, as far as it was there or is waited for.
     #[error("the token {token} is not reachable")]
     DeviceGone {
         /// Label of the token.

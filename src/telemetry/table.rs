@@ -131,7 +131,7 @@ metrics! {
     LANE_COMMITS_FAILED = counter("siegel_lane_commits_failed", &["lane"], "Commits that failed, or whose outcome was unknown; their batches are finished with the same bytes");
 
     TOKEN_STATE = gauge("siegel_token_state", &["token", "state"], "1 for the state that a token is in: ready, paused, gone or pin_refused");
-    TOKEN_GENERATION = gauge("siegel_token_generation", &["token"], "Counts up whenever the module of a token was initialised anew");
+    TOKEN_GENERATION = gauge("siegel_token_generation", &["token"], "Counts up whenever login, sessions and handles of a token were made anew");
     TOKEN_SESSIONS = gauge("siegel_token_sessions_in_use", &["token"], "Sessions of a token that are at work");
     TOKEN_SESSIONS_MAX = gauge("siegel_token_sessions_max", &["token"], "Sessions of a token that may be at work; less than configured where the token allows no more");
     TOKEN_WAITING = gauge("siegel_token_signatures_waiting", &["token"], "Signatures that wait for a session");

@@ -313,3 +313,16 @@ fn what_may_not_be_taken_is_told_and_changes_nothing() {
     site.installation.start();
     site.refused(&["pki", "list"], 2, "in use by another process");
 }
+
+#[test]
+fn the_module_is_not_asked_for_the_label_that_the_ledger_knows() {
+    let site = Site::new();
+    site.request(&["--count", "1", "--out", "requests"]);
+    let file = site.installation.path("siegel.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    // It is away, and was chosen by its serial number.
+    let away = text.replace("label = \"siegel-live\"", "serial = \"0000000000000000\"");
+    assert_ne!(text, away);
+    fs::write(file, away).unwrap();
+    assert_eq!(site.waiting_ready(), (1, 0));
+}

@@ -60,7 +60,7 @@ enum TokenWhat {
     /// Works while servers are running, with SQLite too. Asks no token anything: each TSS finds out with its
     /// next message whether its key is there.
     Switch {
-        /// Name of the `[[token]]` section.
+        /// Name of the `[[token]]` section; also of one whose standby is not configured any more.
         #[arg(long)]
         to: String,
     },

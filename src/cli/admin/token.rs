@@ -1,9 +1,9 @@
 //! Which of a token and its standby signs.
 
 use super::Told;
-use crate::app::SystemClock;
+use crate::app::{SystemClock, label_of};
 use crate::config::Config;
-use crate::csp::pkcs11::{Selector, TokenConfig};
+use crate::csp::pkcs11::TokenConfig;
 use crate::ledger::{ActiveToken, LedgerError, Store, Switched};
 use crate::terms::Clock as _;
 use anyhow::{Context as _, bail};
@@ -19,7 +19,7 @@ pub(super) fn list(store: &Store, config: &Config) -> anyhow::Result<Told> {
     let mut lines = Vec::new();
     let mut values: Vec<Value> = Vec::new();
     for active in store.active_tokens()? {
-        let (main, standby) = sections_of(store, config, &active.label)?.unzip();
+        let (main, standby) = sections_of(store, config, &active.label)?;
         let name = |section: Option<&TokenConfig>| section.map(|section| section.name.clone());
         let (main, standby) = (name(main), name(standby));
         lines.push(format!(
@@ -40,43 +40,34 @@ pub(super) fn list(store: &Store, config: &Config) -> anyhow::Result<Told> {
     })
 }
 
-/// Main token and standby of a label, as this configuration has them.
+/// The token of a label that is no standby, and its standby, as this configuration has them.
 fn sections_of<'a>(
     store: &Store,
     config: &'a Config,
     label: &str,
-) -> Result<Option<(&'a TokenConfig, &'a TokenConfig)>, LedgerError> {
-    for (main, standby) in pairs(config) {
+) -> Result<(Option<&'a TokenConfig>, Option<&'a TokenConfig>), LedgerError> {
+    for main in mains(config) {
         if label_of(store, main)?.as_deref() == Some(label) {
-            return Ok(Some((main, standby)));
+            let is_its_own = |other: &&TokenConfig| other.standby_of.as_ref() == Some(&main.name);
+            return Ok((Some(main), config.tokens.iter().find(is_its_own)));
         }
     }
-    Ok(None)
+    Ok((None, None))
 }
 
-fn pairs(config: &Config) -> impl Iterator<Item = (&TokenConfig, &TokenConfig)> {
-    config.tokens.iter().filter_map(|standby| {
-        let name = standby.standby_of.as_ref()?;
-        let main = config.tokens.iter().find(|main| main.name == *name)?;
-        Some((main, standby))
-    })
+fn mains(config: &Config) -> impl Iterator<Item = &TokenConfig> {
+    let sections = config.tokens.iter();
+    sections.filter(|section| section.standby_of.is_none())
 }
 
-/// Label under which the ledger knows the keys of this token.
-fn label_of(store: &Store, section: &TokenConfig) -> Result<Option<String>, LedgerError> {
-    match &section.token {
-        Selector::Label(label) => Ok(Some(label.clone())),
-        Selector::Serial(_) | Selector::Slot(_) => store.token_label(&section.name),
-    }
-}
-
+/// Also to one whose standby is not configured any more, although it may be the active one: that is the way
+/// out.
 pub(super) fn switch(store: &Store, config: &Config, to: &str) -> anyhow::Result<Told> {
-    let fits =
-        |(main, standby): &(&TokenConfig, &TokenConfig)| main.name == to || standby.name == to;
-    let Some((main, _)) = pairs(config).find(fits) else {
-        bail!(
-            "{to} is neither a standby nor a token that has one; see [[token]] in the configuration"
-        );
+    let mut sections = config.tokens.iter();
+    let section = sections.find(|section| section.name == to);
+    let name = section.map(|section| section.standby_of.as_ref().unwrap_or(&section.name));
+    let Some(main) = mains(config).find(|main| Some(&main.name) == name) else {
+        bail!("the configuration has no [[token]] section named {to:?}");
     };
     let label = label_of(store, main)?.with_context(|| {
         format!(

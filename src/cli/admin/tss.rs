@@ -1,10 +1,10 @@
 //! TSSs by hand.
 
 use super::Told;
-use crate::app::{Node, SystemEntropy};
+use crate::app::{Node, SystemEntropy, label_of};
 use crate::cli::operator;
 use crate::config::Config;
-use crate::csp::pkcs11::{Selector, TokenConfig};
+use crate::csp::pkcs11::TokenConfig;
 use crate::ledger::{ListOrder, Page, Store, TssFilter, TssRow};
 use crate::signing::TokensNeeded;
 use crate::sma::{Command, TssState};
@@ -132,10 +132,7 @@ fn keep_token_of(config: &mut Config, id: TssId) -> anyhow::Result<()> {
     let label = store.token_of(id)?.context("there is no such TSS")?;
     let mut names = Vec::new();
     for section in &config.tokens {
-        let known = match &section.token {
-            Selector::Label(label) => Some(label.clone()),
-            Selector::Serial(_) | Selector::Slot(_) => store.token_label(&section.name)?,
-        };
+        let known = label_of(&store, section)?;
         if section.standby_of.is_none() && known.is_none_or(|known| known == label) {
             names.push(section.name.clone());
         }

@@ -20,7 +20,7 @@ const PIN_FILE_BYTES_MAX: usize = 1_024;
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawToken {
-    /// Name of the section, for messages.
+    /// Name of the section, for messages; the ledger remembers tokens by it, too.
     pub name: String,
     /// `TEST` or `LIVE`.
     pub environment: String,
@@ -75,7 +75,7 @@ pub enum PinSource {
 /// A checked token section.
 #[derive(Clone, Debug)]
 pub struct TokenConfig {
-    /// Name of the section, for messages.
+    /// Name of the section, for messages; the ledger remembers tokens by it, too.
     pub name: String,
     /// TEST and LIVE never share a token.
     pub environment: Environment,

@@ -43,7 +43,7 @@ mod wrapping;
 
 pub use config::{PinSource, RawToken, Selector, TokenConfig, TokenConfigError};
 pub use probe::{Finding, ProbeOptions, Verdict, curve_line, probe, suffices};
-pub use slots::{ModuleReport, SlotReport, TokenReport, initialise_token, report};
+pub use slots::{ModuleReport, SlotReport, TokenReport, initialise_token, label_in, report};
 pub use throw_away::ThrowAwayKey;
 pub use token::Pkcs11Token;
 

@@ -139,8 +139,8 @@ impl Module {
             .ok_or_else(|| Trouble::Busy.settle(name, "be used"))
     }
 
-    /// Lets a token take part in re-initialisations. Call it while alone in the module: otherwise one
-    /// may happen before and leave the token with sessions of the generation before.
+    /// Lets a token take part in re-initialisations. Call it while alone in the module if it has sessions:
+    /// otherwise one may happen before and leave them behind in another generation.
     pub(super) fn join(&self, token: &Arc<Token>) {
         let mut members = lock(&self.members);
         members.retain(|member| member.strong_count() > 0);

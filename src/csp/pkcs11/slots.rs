@@ -128,6 +128,15 @@ pub(super) fn find(api: &Pkcs11, selector: &Selector) -> Result<(Slot, String), 
     found.ok_or(Trouble::Known(Known::TokenNotFound))
 }
 
+/// The label of the token that this chooses. Needs no PIN.
+pub fn label_in(module: &Path, selector: &Selector) -> Result<String, CspError> {
+    let name = module.display().to_string();
+    let (module, _) = Module::load(module)?;
+    let _alone = module.alone(&name)?;
+    let found = find(module.api(), selector).map(|(_, label)| label);
+    found.map_err(|trouble| trouble.settle(&name, "show the token"))
+}
+
 /// Whether the configured token is still the one in this slot. Asks this slot alone: listing slots would
 /// keep all other callers out of the module.
 pub(super) fn is_still_in(api: &Pkcs11, slot: Slot, selector: &Selector) -> Result<bool, Trouble> {

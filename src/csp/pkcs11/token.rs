@@ -15,8 +15,9 @@ use std::time::Duration;
 
 /// A token of a PKCS#11 module.
 ///
-/// When the device, its link or its storage is lost, calls answer `DeviceGone` at once while the module
-/// is initialised anew in the background, until the token is back under its label or serial number.
+/// When the device, its link or its storage is lost, calls answer `DeviceGone` at once while a new login is tried
+/// in the background, and the module initialised anew where that does not help, until the token is back under
+/// its label or serial number.
 pub struct Pkcs11Token {
     token: Arc<Token>,
 }
@@ -108,8 +109,8 @@ impl Pkcs11Token {
     }
 
     /// A token that is not there now, by the label that it has. Its calls answer `DeviceGone` until it
-    /// appears; it is looked for in the background. For one whose [`Pkcs11Token::open`] has just answered
-    /// `DeviceGone`.
+    /// appears, once [`Self::seek`] was called. For one whose [`Pkcs11Token::open`] has just answered
+    /// `DeviceGone`, or has not answered at all.
     ///
     /// # Errors
     /// `Failed` when its library cannot be loaded: no device can bring that back.
@@ -125,7 +126,6 @@ impl Pkcs11Token {
             Some(answer) => Condition::Refused(answer),
             None => Condition::Gone(None),
         };
-        let now_ms = clock.monotonic_ms();
         let token = Arc::new(Token {
             label,
             config,
@@ -139,14 +139,30 @@ impl Pkcs11Token {
             on_trial: false,
             attached: AtomicU64::new(0),
         });
-        {
-            let _alone = module.alone(&token.label)?;
-            module.join(&token);
-        }
-        if token.is_gone() {
-            module.request_repair(now_ms);
-        }
+        // It has no session that could outlive a generation, so a call that hangs in the module is no hindrance.
+        module.join(&token);
         Ok(Self { token })
+    }
+
+    /// Begins to look for it in the background if it is not there. That disturbs the other tokens of its
+    /// module, so all of them should have been opened before.
+    pub fn seek(&self) {
+        if self.token.is_gone() {
+            let now_ms = self.token.clock.monotonic_ms();
+            self.token.module.request_repair(now_ms);
+        }
+    }
+
+    /// Whether both lead to the very same token, as far as its module tells. `false` while one of them is not
+    /// there.
+    pub fn is_same_device(&self, other: &Self) -> bool {
+        let slot = |token: &Token| match &*lock(&token.condition) {
+            Condition::Ready(attachment) => Some(attachment.slot),
+            Condition::Paused | Condition::Gone(_) | Condition::Refused(_) => None,
+        };
+        let slots = slot(&self.token).zip(slot(&other.token));
+        Arc::ptr_eq(&self.token.module, &other.token.module)
+            && slots.is_some_and(|(one, other)| one == other)
     }
 
     /// The identifiers of all keys on the token that are not our canary or throw-away keys; for

@@ -205,6 +205,7 @@ fn a_token_that_is_not_there_yet_is_waited_for_and_then_used() {
         (awaited.vitals().state, awaited.generation()),
         (TokenState::Gone, 0)
     );
+    awaited.seek();
     let error = awaited.sign(&key, &digest(Curve::Secp256r1)).unwrap_err();
     assert!(matches!(error, CspError::DeviceGone { .. }), "{error:?}");
     fs::rename(&away, &storage).unwrap();

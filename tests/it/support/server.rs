@@ -330,11 +330,15 @@ impl TestServer {
     }
 
     fn start_node(&self, config: &Config) -> Node {
+        self.try_to_start_node(config)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+    }
+
+    fn try_to_start_node(&self, config: &Config) -> Result<Node, NodeError> {
         let patience = TestClock::start();
         loop {
             let clock: Arc<dyn Clock> = Arc::<StillClock>::clone(&self.clock);
             match Node::start(config, clock, Arc::new(TestEntropy)) {
-                Ok(node) => return node,
                 // The HTTP workers of the last run let go of the ledger only after they have told
                 // that they ended.
                 Err(NodeError::Ledger(LedgerError::Unsafe(problem)))
@@ -343,7 +347,7 @@ impl TestServer {
                     assert!(problem.contains("is in use"), "{problem}");
                     std::thread::yield_now();
                 }
-                Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+                outcome => return outcome,
             }
         }
     }
@@ -358,11 +362,20 @@ impl TestServer {
         self.run();
     }
 
-    /// Stops, does something, and starts again.
+    /// Stops if it runs, does something, and starts again.
     pub fn restart_after(&mut self, act: impl FnOnce(&Self)) {
-        self.running.take().expect("the server runs").stop();
+        self.running.take().into_iter().for_each(Running::stop);
         act(self);
         self.run();
+    }
+
+    /// Stops, does something, and returns what it says when it does not start. Start it again after this.
+    pub fn refuses_to_start_after(&mut self, act: impl FnOnce(&Self)) -> NodeError {
+        self.running.take().expect("the server runs").stop();
+        act(self);
+        let config = Config::read(&self.config_path()).unwrap();
+        let refused = self.try_to_start_node(&config);
+        refused.err().expect("it must not start")
     }
 
     /// Its configuration.

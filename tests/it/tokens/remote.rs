@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use siegel::terms::OrganizationId;
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -121,4 +122,33 @@ fn a_link_that_breaks_and_comes_back_is_healed_without_a_restart() {
         assert!(tokens["main"]["generation"].as_u64().unwrap() > generation);
     }
     assert!(installation.stop());
+}
+
+#[test]
+fn a_module_that_hangs_keeps_no_server_from_starting_with_the_tokens_of_others() {
+    let Some(client) = client_library() else {
+        return;
+    };
+    let mut installation = Installation::new();
+    let socket = installation.path("far.sock");
+    // It takes the call, and never says a word.
+    let _silent = UnixListener::bind(&socket).unwrap();
+    installation.configure(&format!(
+        "[[token]]\nname = \"far\"\nenvironment = \"TEST\"\nmodule = {client:?}\n\
+         label = \"far away\"\npin_file = \"token.pin\"\n\
+         [token.module_env]\nP11_KIT_SERVER_ADDRESS = \"unix:path={}\"",
+        socket.display()
+    ));
+    installation.write_credentials("http://127.0.0.1/api/v2");
+    let address = installation.start();
+    let nobody = Api {
+        address,
+        organization: OrganizationId::new(uuid::Uuid::nil()),
+        token: None,
+    };
+    let (ready, tokens) = health(&nobody);
+    assert!(ready, "{tokens}");
+    assert_eq!(tokens["main"]["signs"], true);
+    assert_eq!(tokens["far"]["state"], "gone");
+    installation.kill();
 }

@@ -6,7 +6,9 @@ use crate::support::installation::{siegel, succeed};
 use crate::support::ledger::{Place, postgres};
 use crate::support::server::TestServer;
 use serde_json::{Value, json};
+use siegel::app::NodeError;
 use siegel::verify::{Settings, verify_archive};
+use std::fs;
 use std::io::Cursor;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -256,4 +258,61 @@ fn two_nodes_agree_on_which_token_is_active() {
     });
     check(&there);
     drop(second);
+}
+
+#[test]
+fn a_standby_that_is_active_and_not_configured_any_more_stops_the_start_and_a_switch_is_the_way_out()
+ {
+    let mut till = None;
+    let mut server = with_standby(None, "", |server| till = Some(Till::new(server)));
+    let till = till.unwrap();
+    switch_to(&server, "standby", 2);
+    assert_eq!(sell_patiently(&till), 1);
+    let refused = server.refuses_to_start_after(|server| {
+        let text = fs::read_to_string(server.config_path()).unwrap();
+        let (without, _) = text.rsplit_once("[[token]]").unwrap();
+        fs::write(server.config_path(), without).unwrap();
+    });
+    assert!(
+        matches!(&refused, NodeError::ActiveUnknown { section, .. } if section == "standby"),
+        "{refused:?}"
+    );
+    switch_to(&server, "main", 3);
+    let listed = admin(&server, &["list"]);
+    assert_eq!(
+        (&listed[0]["main"], &listed[0]["standby"]),
+        (&"main".into(), &Value::Null)
+    );
+    server.restart_after(|_| {});
+    assert_eq!(sell_patiently(&till), 2);
+    check(&till);
+}
+
+#[test]
+fn a_standby_that_leads_to_the_same_token_as_another_section_stops_the_start() {
+    let mut server = TestServer::builder().pool_target(0).start();
+    let (label, serial) = (server.token.label.clone(), server.token.serial());
+    let refused = server.refuses_to_start_after(|server| {
+        let selector = format!("serial = {serial:?}\nstandby_of = \"main\"\n");
+        server.configure(&section("standby", &server.token, &selector));
+    });
+    assert!(
+        matches!(&refused, NodeError::TokenTwice(twice) if *twice == label),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn test_and_live_do_not_share_a_token_through_a_standby() {
+    let mut server = TestServer::builder().pool_target(0).live(1).start();
+    let serial = server.live[0].serial();
+    let label = server.live[0].label.clone();
+    let refused = server.refuses_to_start_after(|server| {
+        let selector = format!("serial = {serial:?}\nstandby_of = \"main\"\n");
+        server.configure(&section("standby", &server.token, &selector));
+    });
+    assert!(
+        matches!(&refused, NodeError::TokenTwice(twice) if *twice == label),
+        "{refused:?}"
+    );
 }

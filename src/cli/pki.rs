@@ -12,8 +12,9 @@ use crate::csp::pkcs11::{Pkcs11Token, TokenConfig, label_in};
 use crate::csp::{Csp as _, Wrapping};
 use crate::ledger::{Store, WaitingDevice};
 use crate::pki::{Checked, ForeignCertificate};
+use crate::signing::DEVICE_FLAWS;
 use crate::telemetry;
-use crate::terms::{Clock as _, Curve, SeTime};
+use crate::terms::{Clock as _, Curve, SeTime, SerialNumber};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -85,6 +86,16 @@ enum What {
         #[arg(long, value_name = "FILE")]
         chain: Vec<PathBuf>,
     },
+    /// Takes devices back that were set aside because their token did not sign with their keys, such as one whose
+    /// key has come since: the next TSSs are made of them.
+    ///
+    /// Exit code 1: one was set aside for another reason, such as a key that has signed for a TSS which the ledger does
+    /// not know, or not at all; the others were taken back.
+    Readmit {
+        /// Serial numbers, as `siegel pki list` shows them.
+        #[arg(value_name = "SERIAL", required = true)]
+        devices: Vec<SerialNumber>,
+    },
     /// Shows all devices, how many stand where, and how long their certificates last.
     List {
         /// Only those in the token of this [[token]] section.
@@ -139,6 +150,14 @@ pub(super) fn run(args: &PkiArgs) -> anyhow::Result<ExitCode> {
                 Err(error) => return refusal(error),
             }
         }
+        What::Readmit { devices } => {
+            let (told, all) = readmit(&store, devices)?;
+            print(args, &told);
+            return Ok(match all {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(REFUSED),
+            });
+        }
         What::List { token } => {
             let token = token.as_ref().map(|name| section(&config, name));
             let label = token.transpose()?.map(|token| label(&store, token));
@@ -146,12 +165,36 @@ pub(super) fn run(args: &PkiArgs) -> anyhow::Result<ExitCode> {
             list::list(&store, label.as_deref(), now)?
         }
     };
+    print(args, &told);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(args: &PkiArgs, told: &Told) {
     if args.json {
         println!("{}", told.json);
     } else if !told.text.is_empty() {
         println!("{}", told.text);
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells as well whether all of them were taken back.
+fn readmit(store: &Store, devices: &[SerialNumber]) -> anyhow::Result<(Told, bool)> {
+    let (mut ready, mut refused) = (Vec::new(), Vec::new());
+    for device in devices {
+        match store.take_device_back(*device, &DEVICE_FLAWS)? {
+            true => ready.push(device.to_string()),
+            false => refused.push(device.to_string()),
+        }
+    }
+    let is_ready = ready.iter().map(|device| format!("{device}  ready"));
+    let is_refused = refused
+        .iter()
+        .map(|device| format!("{device}  was not set aside for a key that did not sign"));
+    let told = Told {
+        text: is_ready.chain(is_refused).collect::<Vec<_>>().join("\n"),
+        json: json!({"ready": ready, "refused": refused}),
+    };
+    Ok((told, refused.is_empty()))
 }
 
 /// A "no" that was found out has an exit code of its own.

@@ -78,6 +78,19 @@ impl Store {
             .map_err(unavailable("set devices aside"))
     }
 
+    /// Makes TSSs of this device again, if it was set aside for one of these reasons. `false` when it was not.
+    pub fn take_device_back(&self, serial: SerialNumber, reasons: &[&str]) -> Result<bool> {
+        let set_aside = device::table
+            .filter(device::serial_number.eq(serial.to_string()))
+            .filter(device::tss_id.is_null())
+            .filter(device::unusable_reason.eq_any(reasons.iter().copied()));
+        diesel::update(set_aside)
+            .set(device::unusable_reason.eq(None::<String>))
+            .execute(&mut *self.writing()?)
+            .map(|changed| changed > 0)
+            .map_err(unavailable("take a device back"))
+    }
+
     /// What the keys of this token that the ledger knows are for; one environment at most, or the two
     /// have been mixed.
     pub fn environments_in(&self, token: &str) -> Result<BTreeSet<Environment>> {

@@ -28,6 +28,7 @@ pub use lanes::{LaneSettings, Lanes};
 pub use message::PlannedMessage;
 pub use meter::{LaneMeter, LaneReading, TokenErrors, TokenMeter, TokenReading};
 pub use pairs::{Member, TokenPair, TokenPairs, preferred, standing};
+pub use signed::DEVICE_FLAWS;
 pub use tokens::Token;
 
 use crate::csp::TokenState;

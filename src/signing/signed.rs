@@ -198,12 +198,19 @@ enum Failure {
     OtherDevice,
 }
 
+const KEY_MISSING: &str = "its key is not in the token";
+const OTHER_KEY: &str = "its key in the token is another";
+const KEY_UNUSABLE: &str = "the token cannot sign with its key";
+
+/// What can be wrong with a device, as the ledger keeps it. Nothing of what its key may have signed was told.
+pub const DEVICE_FLAWS: [&str; 3] = [KEY_MISSING, OTHER_KEY, KEY_UNUSABLE];
+
 /// What is wrong with the device, if it is the device that the error speaks of.
 const fn device_flaw(error: &CspError) -> Option<&'static str> {
     match error {
-        CspError::KeyMissing { .. } => Some("its key is not in the token"),
-        CspError::WrongKey { .. } => Some("its key in the token is another"),
-        CspError::NotSupported { .. } => Some("the token cannot sign with its key"),
+        CspError::KeyMissing { .. } => Some(KEY_MISSING),
+        CspError::WrongKey { .. } => Some(OTHER_KEY),
+        CspError::NotSupported { .. } => Some(KEY_UNUSABLE),
         CspError::SessionLost { .. }
         | CspError::Failed { .. }
         | CspError::Busy { .. }

@@ -5,8 +5,11 @@ use crate::http::exports::Export;
 use crate::readme::{block, printed};
 use crate::support::installation::{Installation, siegel, succeed};
 use crate::support::ledger::{self, Place};
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use serde_json::{Value, json};
 use siegel::ledger::StoreConfig;
+use siegel::signing::DEVICE_FLAWS;
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
@@ -325,4 +328,29 @@ fn the_module_is_not_asked_for_the_label_that_the_ledger_knows() {
     assert_ne!(text, away);
     fs::write(file, away).unwrap();
     assert_eq!(site.waiting_ready(), (1, 0));
+}
+
+#[test]
+fn a_device_that_was_set_aside_for_its_key_is_taken_back_by_hand_and_no_other_one() {
+    let site = Site::new();
+    let serials = site.request(&["--count", "2", "--out", "requests"]);
+    site.certify();
+    site.import();
+    let path = site.installation.path("siegel.db");
+    let mut ledger = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    for (serial, reason) in serials.iter().zip([DEVICE_FLAWS[0], "its key has signed"]) {
+        let mark = format!(
+            "UPDATE device SET unusable_reason = '{reason}' WHERE serial_number = '{serial}'"
+        );
+        ledger.batch_execute(&mark).unwrap();
+    }
+    drop(ledger);
+    assert_eq!(site.counts()["unusable"], 2);
+    let readmit = ["pki", "readmit", &serials[0], &serials[1]];
+    let output = site.siegel(&readmit).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains(&format!("{}  ready", serials[0])), "{told}");
+    let counts = site.counts();
+    assert_eq!((counts["ready"], counts["unusable"]), (1, 1));
 }

@@ -3,11 +3,13 @@
 use super::ledger::on_both;
 use crate::support::ledger::{Place, Work, device, organization, to_create, tss_id};
 use siegel::ledger::{LaneLedger, Store};
+use siegel::signing::DEVICE_FLAWS;
 use siegel::terms::{Environment, SerialNumber};
 
 on_both! {
     a_withheld_device_is_offered_to_no_lane_of_the_process,
     a_device_that_was_set_aside_is_kept_and_never_offered,
+    a_device_is_taken_back_if_it_was_set_aside_for_its_key_alone,
     a_device_that_has_signed_is_taken_though_another_node_set_it_aside,
     a_lane_for_several_tokens_leaves_the_others_alone,
 }
@@ -52,6 +54,21 @@ fn a_withheld_device_is_offered_to_no_lane_of_the_process(place: &Place) {
     withheld.release(first);
     assert_eq!(offered(other.as_mut(), 1), [first]);
     assert_eq!(free(), 2);
+}
+
+fn a_device_is_taken_back_if_it_was_set_aside_for_its_key_alone(place: &Place) {
+    let store = place.open();
+    let [flawed, forgotten, free] = filled(&store, "token");
+    let mut lane = store.lane().unwrap();
+    lane.set_device_aside(flawed, DEVICE_FLAWS[0]).unwrap();
+    lane.set_device_aside(forgotten, "its key has signed")
+        .unwrap();
+    assert_eq!(offered(lane.as_mut(), 3), [free]);
+    for (device, is_back) in [(flawed, true), (forgotten, false), (free, false)] {
+        let taken = store.take_device_back(device, &DEVICE_FLAWS).unwrap();
+        assert_eq!(taken, is_back);
+    }
+    assert_eq!(offered(lane.as_mut(), 3), sorted([flawed, free]));
 }
 
 fn a_device_that_was_set_aside_is_kept_and_never_offered(place: &Place) {

@@ -133,7 +133,7 @@ impl Token {
         {
             return attachment
                 .unwrap(id, &wrapped, wrapping.handles_max)
-                .map_err(|trouble| self.judge(attachment, trouble, "unwrap a key"));
+                .map_err(|trouble| self.not_unwrapped(attachment, trouble));
         }
         let found = attachment
             .search(id, self.clock.as_ref(), self.wait())
@@ -147,6 +147,29 @@ impl Token {
             token: self.label.clone(),
             key: id,
         })
+    }
+
+    /// What cannot be unwrapped here may be well in the hands of another node, with another module or a token that
+    /// has all the keys that wrap: it is never the key that the token does not support.
+    fn not_unwrapped(&self, attachment: &Arc<Attachment>, trouble: Trouble) -> CspError {
+        match self.judge(attachment, trouble, "unwrap a key") {
+            CspError::NotSupported {
+                token,
+                action,
+                source,
+            } => CspError::Failed {
+                token,
+                action,
+                source: source.unwrap_or_else(|| ModuleError("it cannot".to_owned())),
+            },
+            error @ (CspError::PinRefused { .. }
+            | CspError::SessionLost { .. }
+            | CspError::DeviceGone { .. }
+            | CspError::KeyMissing { .. }
+            | CspError::WrongKey { .. }
+            | CspError::Busy { .. }
+            | CspError::Failed { .. }) => error,
+        }
     }
 
     fn vault(&self, error: VaultError) -> CspError {

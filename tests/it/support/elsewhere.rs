@@ -77,7 +77,8 @@ fn act(job: &str) {
         Some(("objects", label)) => objects(&session, label),
         Some(("make", id)) => make(&session, &bytes(id)),
         Some(("remain", marks)) => remain(&session, marks),
-        Some(("kek", id)) => wrapping_key(&session, &bytes(id)),
+        Some(("kek", id)) => wrapping_key(&session, &bytes(id), true),
+        Some(("useless-kek", id)) => wrapping_key(&session, &bytes(id), false),
         Some(("destroy", id)) => destroy(&session, &bytes(id)),
         Some(("inspect", id)) => inspect(&session, &bytes(id)),
         Some((word, _)) => panic!("unknown job {word}"),
@@ -209,8 +210,8 @@ fn pair(session: &Session, shared: &[Attribute]) {
         .unwrap();
 }
 
-/// Makes a key that wraps others, as another node does.
-fn wrapping_key(session: &Session, id: &[u8]) {
+/// Makes a key that wraps others, as another node does; useless to those who want to unwrap unless it may.
+fn wrapping_key(session: &Session, id: &[u8], unwraps: bool) {
     session
         .generate_key(
             &Mechanism::AesKeyGen,
@@ -223,7 +224,7 @@ fn wrapping_key(session: &Session, id: &[u8]) {
                 Attribute::Extractable(false),
                 Attribute::ValueLen(32.into()),
                 Attribute::Wrap(true),
-                Attribute::Unwrap(true),
+                Attribute::Unwrap(unwraps),
                 Attribute::Id(id.to_vec()),
                 Attribute::Label(b"siegel-kek".to_vec()),
             ],

@@ -145,18 +145,24 @@ fn a_key_that_another_node_has_wrapped_with_a_key_of_its_own_making_signs_here_t
     let wrapped = KeyVault::find(&store, key.id).unwrap().unwrap();
     assert_eq!(wrapped.kek, KeyId::new([0; 16]));
     sign(&here, &key).unwrap();
-    // One that is not there at all says nothing about the device.
-    let sql = format!(
-        "UPDATE wrapped_key SET kek_id = '{}' WHERE key_id = '{}'",
-        KeyId::new([1; 16]),
-        key.id
-    );
-    place.execute(&sql).unwrap();
-    let error = sign(&open(&token, &store).unwrap(), &key).unwrap_err();
-    assert!(
-        matches!(&error, CspError::Failed { source, .. } if source.0.contains("wrapped it")),
-        "{error:?}"
-    );
+    // One that is not there, or does not unwrap here, says nothing about the device.
+    let useless = KeyId::new([2; 16]);
+    token.elsewhere(&job("useless-kek", useless));
+    for (kek, says) in [
+        (KeyId::new([1; 16]), "wrapped it is not there"),
+        (useless, "C_UnwrapKey: KeyFunctionNotPermitted"),
+    ] {
+        let sql = format!(
+            "UPDATE wrapped_key SET kek_id = '{kek}' WHERE key_id = '{}'",
+            key.id
+        );
+        place.execute(&sql).unwrap();
+        let error = sign(&open(&token, &store).unwrap(), &key).unwrap_err();
+        assert!(
+            matches!(&error, CspError::Failed { source, .. } if source.0.contains(says)),
+            "{error:?}"
+        );
+    }
     here.check_health().unwrap();
 }
 

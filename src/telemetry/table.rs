@@ -114,7 +114,7 @@ metrics! {
     IN_FLIGHT = gauge("siegel_http_requests_in_flight", &[], "Calls at work");
     CONNECTIONS = gauge("siegel_http_connections", &[], "Connections open");
     CONNECTIONS_MAX = gauge("siegel_http_connections_max", &[], "Connections that may be open; more wait to be accepted");
-    BODY_BYTES = gauge("siegel_http_body_bytes", &[], "Bytes of request bodies in memory");
+    BODY_BYTES = gauge("siegel_http_body_bytes", &[], "Bytes that request bodies take in memory, as text and as values");
 
     LANE_DEPTH = gauge("siegel_lane_commands", &["lane"], "Commands that wait or are at work in a lane. The lane named router is the way of TSSs that this process has not met yet");
     LANE_PLACES = gauge("siegel_lane_places", &["lane"], "Commands that may wait or be at work in a lane; the last quarter only for steps of begun transactions");

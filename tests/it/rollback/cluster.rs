@@ -1,8 +1,8 @@
 //! A throw-away PostgreSQL primary with a streaming standby, on loopback.
 
-use super::shop::postgres_program;
 use crate::http::client::wait_for;
 use crate::support::installation::succeed;
+use crate::support::places::postgres_program;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use std::fs::OpenOptions;
@@ -37,7 +37,7 @@ fn is_root() -> bool {
 
 /// A program of PostgreSQL, which refuses to run as root.
 fn as_owner(program: &str) -> Command {
-    let program = postgres_program(program);
+    let program = postgres_program(program).unwrap();
     if !is_root() {
         return Command::new(program);
     }

@@ -85,7 +85,7 @@ impl Shop {
         }
     }
 
-    /// A backup as `src/operations.md` says, while the server runs.
+    /// A backup as `src/ledger/README.md` says, while the server runs.
     pub fn back_up(&self) -> PathBuf {
         let file = self.path(&format!("backup-{}", new_id()));
         match &self.place {

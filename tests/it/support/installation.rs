@@ -193,3 +193,19 @@ pub fn succeed(command: &mut Command) -> Output {
 pub fn read_json(file: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
 }
+
+#[test]
+fn a_server_ends_with_the_thread_that_has_started_it() {
+    let starter = std::thread::spawn(|| {
+        let mut installation = Installation::new();
+        installation.start();
+        installation
+    });
+    let installation = starter.join().unwrap();
+    let stat = format!("/proc/{}/stat", installation.pid());
+    // Nobody has asked how it ended, so its number is still taken.
+    crate::http::client::wait_for("the end of the server", || {
+        let stat = std::fs::read_to_string(&stat).unwrap();
+        stat.contains(") Z ").then_some(())
+    });
+}

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What this machine must bring along, and how it gets it. To be sourced after say.sh.
+# What this machine must bring along, and how it gets it. To be sourced after say.sh; `root` is the project.
 #
 # Each `want_*` looks for the thing itself and notes a package only where it is not there, so that a
 # machine that has everything needs neither apt nor root. `install_missing` then installs what was noted.
@@ -32,17 +32,22 @@ has_softhsm() {
     return 1
 }
 
-# The places where the tests look for the client of p11-kit.
-has_p11_kit_client() {
-    local place
-    for place in /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/lib64; do
-        [ -e "$place/pkcs11/p11-kit-client.so" ] && return 0
-    done
+# place_of NAME: prints where this machine has something of the list in scripts/lib/places. The tests look by the
+# same list.
+place_of() {
+    local name pattern found
+    while read -r name pattern; do
+        [ "$name" = "$1" ] || continue
+        case $pattern in
+            */*) found=$(compgen -G "$pattern" | sort -V | tail -n 1) || true ;;
+            *) found=$(command -v "$pattern") || true ;;
+        esac
+        if [ -n "$found" ] && [ -e "$found" ]; then
+            printf '%s\n' "$found"
+            return 0
+        fi
+    done <"${root:?}/scripts/lib/places"
     return 1
-}
-
-has_postgres_server() {
-    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || has initdb
 }
 
 # To build the server.
@@ -59,13 +64,12 @@ want_softhsm() { want softhsm2 has_softhsm; }
 
 # To make clocks wrong, to put a token behind a link, and to keep servers on a leash.
 want_chaos_tools() {
-    want faketime has_faketime
+    want faketime place_of faketime
     want p11-kit has p11-kit
-    want p11-kit-modules has_p11_kit_client
+    want p11-kit place_of p11-kit-server
+    want p11-kit-modules place_of p11-kit-client
     want util-linux has setpriv
 }
-
-has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1'; }
 
 # as_root COMMAND [ARGUMENTS...]
 as_root() {
@@ -99,7 +103,7 @@ install_missing() {
 # Debian makes a cluster of the system's own as soon as the server is installed; the tests need none.
 install_without_system_cluster() {
     local setting=/etc/postgresql-common/createcluster.conf made=
-    if ! has_postgres_server >/dev/null && has apt-get >/dev/null && [ ! -e "$setting" ]; then
+    if ! place_of postgres >/dev/null && has apt-get >/dev/null && [ ! -e "$setting" ]; then
         made=yes
         # shellcheck disable=SC2016 # $1 is for the inner shell.
         as_root sh -c 'mkdir -p "${1%/*}" && echo "create_main_cluster = false" >"$1"' sh "$setting"

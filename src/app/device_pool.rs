@@ -39,7 +39,10 @@ const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 const BACK_OFF_LAST: Duration = Duration::from_secs(60);
 
 /// Looks after the pool until it is stopped.
-pub struct DevicePool(Background);
+pub struct DevicePool {
+    background: Background,
+    target: u32,
+}
 
 impl DevicePool {
     /// Makes a first device where we make them and there is none, and begins to look after the pool.
@@ -48,6 +51,7 @@ impl DevicePool {
     /// When a token that is there does not give a CA, or the thread cannot be started.
     pub fn start(stock: Stock) -> Result<Self, NodeError> {
         let bell = Arc::<Bell>::default();
+        let target = stock.source.as_ref().map_or(0, |source| source.target);
         let mut keeper = Keeper {
             stock,
             empty: BTreeSet::new(),
@@ -65,17 +69,25 @@ impl DevicePool {
             complain(&error);
         }
         let keep = move |bell: &Bell| keeper.keep(bell);
-        Ok(Self(Background::start_on(bell, "device-pool", keep)?))
+        Ok(Self {
+            background: Background::start_on(bell, "device-pool", keep)?,
+            target,
+        })
+    }
+
+    /// Devices that it keeps ready; none where a foreign CA makes them.
+    pub const fn target(&self) -> u32 {
+        self.target
     }
 
     /// Says that devices were taken. Returns at once.
     pub fn wake(&self) {
-        self.0.wake();
+        self.background.wake();
     }
 
     /// Ends after the device in the making.
     pub fn stop(&self) {
-        self.0.stop();
+        self.background.stop();
     }
 }
 

@@ -102,7 +102,6 @@ pub struct Node {
     /// Where somebody watches.
     sampler: Option<Background>,
     sample: Arc<SampleBox>,
-    devices_target: u32,
     witnesses: Witnesses,
     checker: Checker,
     door: Door,
@@ -169,7 +168,6 @@ impl Node {
             exports,
             sampler,
             sample,
-            devices_target: config.pool_target,
             witnesses,
             checker,
             door,
@@ -186,7 +184,7 @@ impl Node {
             store: self.door.store.clone(),
             sample: Arc::clone(&self.sample),
             witnesses: self.witnesses.status(),
-            devices_target: self.devices_target,
+            devices_target: self.pool.target(),
             clock: Arc::clone(&self.door.clock),
         })
     }

@@ -2,7 +2,7 @@
 
 use super::ConfigError;
 use super::raw::value;
-use crate::http::{BODY_LEN_MAX, Rates, Transport, WrongLogins};
+use crate::http::{BODY_IN_MEMORY_MAX, BODY_LEN_MAX, Rates, Transport, WrongLogins};
 use serde::Deserialize;
 
 #[derive(Debug, Default, Deserialize)]
@@ -56,8 +56,8 @@ impl RawProtection {
             let problem = "must be at least 100 ms";
             return Err(value("protection.answer_timeout_ms", problem));
         }
-        if transport.bodies_len_max < BODY_LEN_MAX {
-            let problem = "must be at least 1048576, the largest body that is taken";
+        if transport.bodies_len_max < BODY_IN_MEMORY_MAX {
+            let problem = "must be at least 13631488, which one body may take";
             return Err(value("protection.bodies_len_max", problem));
         }
         let header = self.client_address_header;

@@ -115,7 +115,7 @@ fn every_mistake_gets_one_sentence_that_names_the_key() {
             "protection.answer_timeout_ms must be",
         ),
         (
-            "[protection]\nbodies_len_max = 1048575",
+            "[protection]\nbodies_len_max = 13631487",
             "protection.bodies_len_max must be",
         ),
         (

@@ -1,6 +1,6 @@
 //! Request bodies as tills send them.
 
-use super::door::Desk;
+use super::door::{Desk, VALUE_LEN_MAX, VALUES_MAX};
 use super::meter::Counted;
 use super::problem::Problem;
 use super::problem_codes::ErrorCode;
@@ -19,8 +19,20 @@ use tokio::time::timeout;
 /// A body of JSON, whatever its content type says. Nothing at all and PHP's `[]` are an empty object.
 pub(super) struct JsonBody {
     value: Value,
+    text_len: usize,
     /// As long as it is in memory.
-    _counted: Counted,
+    counted: Counted,
+}
+
+impl JsonBody {
+    /// Forgets the values. What has been made of them has their texts at most twice, as they came and as they are
+    /// signed; that is counted until what this returns is dropped.
+    pub fn into_texts(self) -> Counted {
+        drop(self.value);
+        let mut counted = self.counted;
+        counted.set(2 * self.text_len);
+        counted
+    }
 }
 
 impl Deref for JsonBody {
@@ -42,11 +54,19 @@ impl FromRequest for JsonBody {
         Box::pin(async move {
             let bytes = timeout(patience, read(&mut payload, max, &room)).await;
             let late = |_| Problem::new(ErrorCode::RequestTimeout, "body did not come in time");
-            let (bytes, counted) = bytes.map_err(late)??;
+            let (bytes, mut counted) = bytes.map_err(late)??;
+            // Values take many times as much as the text they come from: up to 70 times. They find their
+            // place before they are made.
+            let values_len = in_memory(&bytes)?;
+            room.take(&mut counted, bytes.capacity() + values_len)?;
             let value = parse(&bytes)?;
+            let text_len = bytes.len();
+            drop(bytes);
+            counted.set(values_len);
             Ok(Self {
                 value,
-                _counted: counted,
+                text_len,
+                counted,
             })
         })
     }
@@ -73,8 +93,14 @@ impl Room {
         )
     }
 
-    fn is_full(&self) -> bool {
-        usize::try_from(self.used.get()).is_ok_and(|used| used > self.max)
+    /// Counts a body as so long from now on, if there is room for that.
+    fn take(&self, counted: &mut Counted, len: usize) -> Result<(), Problem> {
+        counted.set(len);
+        if usize::try_from(self.used.get()).is_ok_and(|used| used > self.max) {
+            let message = "too many large bodies are being read";
+            return Err(Problem::later(ErrorCode::TssLocked, message, 1));
+        }
+        Ok(())
     }
 }
 
@@ -140,14 +166,29 @@ async fn read(
         if bytes.len() + chunk.len() > max {
             return Err(Problem::body_too_large());
         }
-        counted.add(chunk.len());
-        if room.is_full() {
-            let message = "too many large bodies are being read";
-            return Err(Problem::later(ErrorCode::TssLocked, message, 1));
-        }
         bytes.extend_from_slice(&chunk);
+        room.take(&mut counted, bytes.capacity())?;
     }
     Ok((bytes, counted))
+}
+
+/// What the values of a text take in memory at most, in bytes. Before each of them, but for the first, stands one
+/// of the characters that are counted; a text that is no JSON is read no further than to where it stops being it.
+fn in_memory(text: &[u8]) -> Result<usize, Problem> {
+    let (mut values, mut in_string, mut escaped) = (1, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' | b',' | b':' if !in_string => values += 1,
+            _ => {}
+        }
+    }
+    if values > VALUES_MAX {
+        return Err(Problem::invalid("body holds too many values"));
+    }
+    Ok(text.len() + values * VALUE_LEN_MAX)
 }
 
 /// Where the text stops being JSON that can be read; never the text itself.
@@ -180,3 +221,6 @@ fn parse(bytes: &[u8]) -> Result<Value, Problem> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

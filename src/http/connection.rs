@@ -5,9 +5,11 @@ use super::meter::Counted;
 use actix_web::rt::net::TcpStream;
 use prometheus_client::metrics::gauge::Gauge;
 use rustix::net::sockopt::set_socket_send_buffer_size;
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,8 +24,8 @@ const SEND_BUFFER_LEN: usize = 128 * 1024;
 /// How long a connection waits for its client.
 #[derive(Clone, Copy)]
 pub(super) struct Patience {
-    /// From the first byte of a call to the first byte of its answer. The HTTP library measures the time of
-    /// a header only for the first call of a connection.
+    /// From the first byte of a call to the first byte of its answer, but for the time in which the server is
+    /// at work. The HTTP library measures the time of a header only for the first call of a connection.
     pub call: Duration,
     /// With something to take, and nothing of it taken.
     pub answer: Duration,
@@ -41,12 +43,39 @@ impl Patience {
     }
 }
 
+/// Whether the server is at work at a call of a connection. Then it is not the client that is waited for: a
+/// body has a limit of its own, and so has everything else that a call may wait for.
+#[derive(Clone, Default)]
+pub(super) struct Work(Rc<Cell<bool>>);
+
+impl Work {
+    /// From now on, until what it returns is dropped. Calls of a connection come one after the other.
+    pub fn begin(&self) -> AtWork {
+        self.0.set(true);
+        AtWork(self.clone())
+    }
+
+    fn is_going_on(&self) -> bool {
+        self.0.get()
+    }
+}
+
+/// The server is at work as long as this is there.
+pub(super) struct AtWork(Work);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.0.set(false);
+    }
+}
+
 /// A TCP connection that breaks off when its client sends or takes nothing for too long.
 pub(super) struct Connection {
     io: TcpStream,
     client: Option<SocketAddr>,
     patience: Patience,
-    /// Runs while something of a call has come and nothing of an answer has gone.
+    work: Work,
+    /// Runs while something of a call has come, nothing of an answer has gone, and the server is not at work.
     called: Option<Pin<Box<Sleep>>>,
     /// Runs while the client has room for nothing more.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -63,6 +92,7 @@ impl Connection {
             client: io.peer_addr().ok(),
             io,
             patience,
+            work: Work::default(),
             called: None,
             stalled: None,
             _counted: Counted::one(open),
@@ -72,6 +102,11 @@ impl Connection {
     /// Who is at the other end.
     pub const fn client(&self) -> Option<SocketAddr> {
         self.client
+    }
+
+    /// Where whoever is at work at a call says so.
+    pub fn work(&self) -> Work {
+        self.work.clone()
     }
 
     /// What the kernel still holds goes at once, so that no client takes half an answer for a whole one.
@@ -101,10 +136,14 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let Self {
             io,
+            work,
             called,
             patience,
             ..
         } = &mut *self;
+        if work.is_going_on() {
+            *called = None;
+        }
         let before = buffer.filled().len();
         match Pin::new(io).poll_read(cx, buffer) {
             Poll::Pending if called.is_none() => Poll::Pending,

@@ -73,12 +73,22 @@ pub struct Transport {
     pub body_timeout_ms: u32,
     /// A client may take nothing of its answer for this long, in milliseconds.
     pub answer_timeout_ms: u32,
-    /// Bytes of all bodies that are in memory at a time.
+    /// Bytes that all bodies may take in memory at a time, at least [`BODY_IN_MEMORY_MAX`].
     pub bodies_len_max: usize,
 }
 
 /// Largest request body of the dialect, in bytes.
 pub const BODY_LEN_MAX: usize = 1_048_576;
+
+/// Names and values in the JSON of one body, about. An order of 4,000 lines has fewer.
+pub(super) const VALUES_MAX: usize = 32_768;
+
+/// What one of them takes in memory at most, in bytes: an array with a place for four, of which it has one.
+pub(super) const VALUE_LEN_MAX: usize = 320;
+
+/// The most that one body takes in memory, in bytes: its text, in a buffer that doubles as it grows, what is
+/// copied of it, and its values.
+pub const BODY_IN_MEMORY_MAX: usize = 3 * BODY_LEN_MAX + VALUES_MAX * VALUE_LEN_MAX;
 
 /// What the door opens to.
 #[derive(Clone)]

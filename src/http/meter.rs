@@ -21,7 +21,7 @@ pub struct DoorMeter {
     pub in_flight: Gauge,
     /// Connections open.
     pub connections: Gauge,
-    /// Bytes of request bodies in memory.
+    /// Bytes that request bodies take in memory.
     pub body_bytes: Gauge,
 }
 
@@ -91,11 +91,11 @@ impl Counted {
         Self(gauge.clone(), count)
     }
 
-    /// So many more.
-    pub fn add(&mut self, more: usize) {
-        let more = i64::try_from(more).unwrap_or(i64::MAX);
-        self.0.inc_by(more);
-        self.1 = self.1.saturating_add(more);
+    /// So many from now on.
+    pub fn set(&mut self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.inc_by(count.saturating_sub(self.1));
+        self.1 = count;
     }
 }
 

@@ -23,7 +23,7 @@ pub mod sign_de_v2;
 mod throttle;
 mod tokens;
 
-pub use door::{BODY_LEN_MAX, CallTrace, Desk, Door, DoorSettings, Transport};
+pub use door::{BODY_IN_MEMORY_MAX, BODY_LEN_MAX, CallTrace, Desk, Door, DoorSettings, Transport};
 pub use endpoint::{Endpoint, Layer, endpoints};
 pub use limits::Rates;
 pub use problem::Problem;

@@ -1,7 +1,7 @@
 //! The HTTP server: what is around the routes.
 
 use super::body::{body_limits, length_told, pass_over};
-use super::connection::{Connection, Patience};
+use super::connection::{Connection, Patience, Work};
 use super::door::{CallTrace, Desk, Door};
 use super::endpoint::{self, Layer};
 use super::meter::{self, Asked, Counted};
@@ -90,6 +90,7 @@ pub fn serve(door: Door, listener: TcpListener) -> Result<Server, ServeError> {
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(Duration::from_millis(transport.header_timeout_ms.into()))
             .client_disconnect_timeout(LINGER)
+            .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.work())))
             .local_addr(address)
             .finish(map_config(app(&desk), |()| AppConfig::default()));
         fn_service(move |io| {
@@ -199,6 +200,7 @@ async fn label(
     let Some(desk) = request.app_data::<web::Data<Desk>>().cloned() else {
         return next.call(request).await;
     };
+    let _at_work = request.conn_data::<Work>().map(Work::begin);
     let id = request_id(&desk, &request);
     let mut watch = Stopwatch::start(desk.door.clock.as_ref());
     let in_flight = Counted::one(&desk.door.meter.in_flight);

@@ -114,7 +114,7 @@ metrics! {
     IN_FLIGHT = gauge("siegel_http_requests_in_flight", &[], "Calls at work");
     CONNECTIONS = gauge("siegel_http_connections", &[], "Connections open");
     CONNECTIONS_MAX = gauge("siegel_http_connections_max", &[], "Connections that may be open; more wait to be accepted");
-    BODY_BYTES = gauge("siegel_http_body_bytes", &[], "Bytes of request bodies in memory");
+    BODY_BYTES = gauge("siegel_http_body_bytes", &[], "Bytes that request bodies take in memory, as text and as values");
 
     LANE_DEPTH = gauge("siegel_lane_commands", &["lane"], "Commands that wait or are at work in a lane. The lane named router is the way of TSSs that this process has not met yet");
     LANE_PLACES = gauge("siegel_lane_places", &["lane"], "Commands that may wait or be at work in a lane; the last quarter only for steps of begun transactions");
@@ -139,21 +139,21 @@ metrics! {
     TOKEN_ERRORS = counter("siegel_token_errors", &["token", "class"], "Signatures that failed, by what helps: pin_refused, session_lost, device_gone, key_missing, wrong_key, not_supported, busy or failed");
 
     LEDGER_UP = gauge("siegel_ledger_up", &[], "1 when the ledger told its sizes the last time it was asked");
-    LEDGER_AGE = gauge("siegel_ledger_sample_age_seconds", &[], "Time since the ledger told its sizes, which the metrics below are");
-    LEDGER_BYTES = gauge("siegel_ledger_bytes", &[], "Size of the database; on SQLite with its write-ahead log");
-    LEDGER_DISK = gauge("siegel_ledger_disk_free_bytes", &[], "Space left on the file system of a SQLite ledger");
-    LEDGER_MESSAGES = gauge("siegel_ledger_messages", &["environment"], "Log messages of all TSSs, by their signature counters");
-    LEDGER_TSS = gauge("siegel_ledger_tss", &["environment", "state"], "TSSs by state");
-    LEDGER_OPEN = gauge("siegel_ledger_transactions_open", &["environment"], "Transactions that have begun and not ended");
-    LEDGER_CERTIFICATE = gauge("siegel_ledger_certificate_expiry_timestamp_seconds", &["environment", "token"], "When the first certificate ends, in unix time, among TSSs that are neither disabled nor defective");
-    LEDGER_DEVICES = gauge("siegel_ledger_devices_free", &["environment", "token"], "Prepared devices that wait for a TSS");
-    DEVICES_TARGET = gauge("siegel_devices_target", &[], "Prepared devices that this node keeps ready");
-    LEDGER_EXPORTS = gauge("siegel_ledger_exports", &["state"], "Exports that wait for a worker (PENDING) or are at work (WORKING), on all nodes");
     LEDGER_CONNECTIONS = gauge("siegel_ledger_connections_in_use", &[], "Connections to the database at work, without those of the lanes");
     LEDGER_CONNECTIONS_MAX = gauge("siegel_ledger_connections_max", &[], "Connections to the database, without those of the lanes");
+    DEVICES_TARGET = gauge("siegel_devices_target", &[], "Prepared devices that this node keeps ready by making them; 0 where devices come from a foreign CA");
     LEDGER_COMPARED = gauge("siegel_ledger_compared", &[], "1 when the ledger behind this node was compared with its witnesses; only then it is signed with");
     LEDGER_HELD = gauge("siegel_ledger_held_tss", &[], "TSSs that have lost messages by what the witnesses say, and wait for a person's decision");
     ANCHOR_LAG = gauge("siegel_anchor_lag_messages", &["token"], "Committed messages that the witness in the token does not know of yet; missing where there is no witness, and on nodes that do not write it");
+    LEDGER_AGE = gauge("siegel_ledger_sample_age_seconds", &[], "Time since the ledger told its sizes, which the metrics of the ledger below are");
+    LEDGER_BYTES = gauge("siegel_ledger_bytes", &[], "Size of the database; on SQLite with its write-ahead log");
+    LEDGER_DISK = gauge("siegel_ledger_disk_free_bytes", &[], "Space left on the file system of a SQLite ledger");
+    LEDGER_EXPORTS = gauge("siegel_ledger_exports", &["state"], "Exports that wait for a worker (PENDING) or are at work (WORKING), on all nodes");
+    LEDGER_TSS = gauge("siegel_ledger_tss", &["environment", "state"], "TSSs by state");
+    LEDGER_MESSAGES = gauge("siegel_ledger_messages", &["environment"], "Log messages of all TSSs, by their signature counters");
+    LEDGER_OPEN = gauge("siegel_ledger_transactions_open", &["environment"], "Transactions that have begun and not ended");
+    LEDGER_CERTIFICATE = gauge("siegel_ledger_certificate_expiry_timestamp_seconds", &["environment", "token"], "When the first certificate ends, in unix time, among TSSs that are neither disabled nor defective");
+    LEDGER_DEVICES = gauge("siegel_ledger_devices_free", &["environment", "token"], "Prepared devices that wait for a TSS");
 
     PROCESS_CPU = counter("process_cpu_seconds", &[], "CPU time of the process, user and system");
     PROCESS_RESIDENT = gauge("process_resident_memory_bytes", &[], "Memory of the process that is in RAM");

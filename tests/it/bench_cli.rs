@@ -1,11 +1,14 @@
 //! `siegel bench`, through the built binary.
 
+use crate::http::client::wait_for;
+use crate::support::cluster::{Cluster, Stop};
 use crate::support::installation::{Installation, siegel};
 use crate::support::ledger;
 use crate::support::server::{self, TestServer};
 use serde_json::{Map, Value};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -448,5 +451,32 @@ fn a_ledger_with_somebody_in_it_is_not_filled() {
         run.stderr.contains("somebody else's data"),
         "{}",
         run.stderr
+    );
+}
+
+#[test]
+fn a_schema_that_cannot_be_removed_is_named() {
+    let Some(mut cluster) = Cluster::new() else {
+        return;
+    };
+    let installation = Installation::new();
+    let file = installation.path("siegel.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let ledger = format!("postgres = {:?}", cluster.url());
+    std::fs::write(&file, text.replace("sqlite = \"siegel.db\"", &ledger)).unwrap();
+    let run = siegel()
+        .args(["bench", "--ledger", "--duration", "1m", "--config"])
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let schema = wait_for("the schema", || schemas(&cluster.url()).pop());
+    cluster.stop(Stop::Immediate);
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.contains(&format!("the schema {schema} stays")),
+        "{told}"
     );
 }

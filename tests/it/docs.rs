@@ -320,3 +320,13 @@ fn papers_that_are_wrong_are_noticed() {
     assert_eq!(wrong("siegel admin --config FILE api-key revoke KEY"), 0);
     assert_eq!(wrong("siegel verify --json FILE | jq .archives"), 0);
 }
+
+#[test]
+fn the_results_of_the_benchmark_end_with_its_notes() {
+    let read = |name: &str| {
+        let file = Path::new(ROOT).join("benches").join(name);
+        std::fs::read_to_string(file).unwrap()
+    };
+    let (results, notes) = (read("RESULTS.md"), read("NOTES.md"));
+    assert!(results.trim_end().ends_with(notes.trim_end()));
+}

@@ -1,6 +1,7 @@
 //! A ledger that was put back to an older state signs nothing with numbers that were given before, and
 //! each of the three exits leads on. On both databases, through the built binary.
 
+mod base_backup;
 mod cluster;
 mod failover;
 mod shop;

@@ -12,6 +12,7 @@ use crate::csp::Csp;
 use crate::http::management_v0::random_uuid;
 use crate::ledger::{OrganizationRow, Store, ThrowAway};
 use crate::sma::Caller;
+use crate::telemetry;
 use crate::terms::{Clock, Environment, OrganizationId, SessionId};
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ const SHOPS: usize = 16;
 /// Measures with one message and with a whole batch per commit, half of the time each.
 pub(super) fn run(file: &Path, args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let config = Config::read(file)?;
+    telemetry::start_for_command()?;
     let place = ThrowAway::beside(&config.store, &SystemEntropy)?;
     let store = Store::open(place.config(), &SystemEntropy)?;
     let token: Arc<dyn Csp> = Arc::new(SoftToken::default());

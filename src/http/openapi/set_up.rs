@@ -56,8 +56,9 @@ fn node() -> Vec<Described> {
             (NODE, "ready"),
             "Whether the node can sign",
         )
-        .about("The ledger answers, was compared with its witnesses, and at least one active token signs (a \
-                setting: all of them). A look is believed for a second; a token that hangs is not waited for.")
+        .about("The ledger answers, was compared with its witnesses, nothing that was signed waits for its \
+                commit, and at least one active token signs (a setting: all of them, or none). A look is \
+                believed for a second; what hangs is waited for no longer than two, and counts as not working.")
         .never_fails()
         .answer::<Ready>("It can.", vec![("call", "", ready)])
         .not_now::<Ready>("It cannot."),

@@ -42,7 +42,7 @@ impl Fault {
     /// All that can be had on this machine.
     pub fn all(on_postgres: bool) -> Vec<Self> {
         let mut all = vec![Self::Kill, Self::Freeze, Self::TokenVanishes];
-        if RemoteToken::is_installed() {
+        if RemoteToken::module().is_some() {
             all.push(Self::LinkDies);
         }
         if faketime().is_some() {

@@ -65,12 +65,12 @@ fn sell_without_a_pause(till: &Till, clock: &TestClock, starts: &Count, finishes
     }
 }
 
-/// Memory of a process that is in RAM, in bytes.
-fn resident(pid: u32) -> u64 {
+/// Memory of a process in RAM, in bytes: `VmRSS` for now, `VmHWM` for the most so far.
+fn memory(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
         .unwrap();
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
     kib * 1024
@@ -109,7 +109,7 @@ fn under_ten_times_the_load_begun_transactions_go_first_and_memory_stays_flat() 
             .collect();
         // Whoever is last has waited for an answer of its own, so this ends.
         while callers.iter().any(|caller| !caller.is_finished()) {
-            let now = resident(installation.pid());
+            let now = memory(installation.pid(), "VmRSS");
             match clock.monotonic_ms() {
                 ms if ms < LOAD_MS / 2 => early = now.max(early),
                 _ => late = now.max(late),
@@ -151,10 +151,15 @@ fn under_ten_times_the_load_begun_transactions_go_first_and_memory_stays_flat() 
     assert!(installation.stop(), "it ended well");
 }
 
+/// The most that bodies may take together in these tests, in bytes: as much as one of them may take.
+const ROOM: usize = siegel::http::BODY_IN_MEMORY_MAX;
+
 #[test]
 fn bodies_together_take_no_more_memory_than_they_may() {
     let server = TestServer::builder()
-        .section("[protection]\nbodies_len_max = 1048576\nbody_timeout_ms = 60000")
+        .section(&format!(
+            "[protection]\nbodies_len_max = {ROOM}\nbody_timeout_ms = 60000"
+        ))
         .start();
     let body = format!("{{\"x\": \"{}\"}}", "y".repeat(900_000));
     let head = |length: usize| {
@@ -162,10 +167,16 @@ fn bodies_together_take_no_more_memory_than_they_may() {
             "POST /api/v2/auth HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
         )
     };
-    // One body fills the room but for its last byte.
-    let mut slow = TcpStream::connect(server.address()).unwrap();
-    slow.write_all(head(body.len()).as_bytes()).unwrap();
-    slow.write_all(&body.as_bytes()[..body.len() - 1]).unwrap();
+    // Bodies that lack their last byte fill the room, until not even one fits whose buffer has just doubled. To be
+    // read, one needs as much.
+    let slow = || {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(head(body.len()).as_bytes()).unwrap();
+        stream
+            .write_all(&body.as_bytes()[..body.len() - 1])
+            .unwrap();
+        stream
+    };
     let in_memory = || {
         let name = METRICS
             .iter()
@@ -178,18 +189,68 @@ fn bodies_together_take_no_more_memory_than_they_may() {
             .find_map(|line| line.strip_prefix(&format!("{name} ")));
         line.unwrap().parse::<usize>().unwrap()
     };
-    wait_for("the first body", || {
-        (in_memory() == body.len() - 1).then_some(())
-    });
+    let mut slow_ones = Vec::new();
+    while in_memory() + 2 * body.len() <= ROOM {
+        let before = in_memory();
+        slow_ones.push(slow());
+        wait_for("a body", || {
+            (in_memory() >= before + body.len() - 1).then_some(())
+        });
+    }
     let ask = || raw(server.address(), (head(body.len()) + &body).as_bytes());
     let answer = ask();
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
     assert!(answer.contains("E_TSS_LOCKED"), "{answer}");
+    // Nor does one fit whose text is small, but not its values.
+    let zeros = format!("{{\"x\": [{}0]}}", "0,".repeat(30_000));
+    let answer = raw(server.address(), (head(zeros.len()) + &zeros).as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     // Small ones still fit, and room comes back.
     let api = Api::new(&server);
     assert_eq!(api.get("/tss").status, 200);
-    drop(slow);
+    drop(slow_ones);
     wait_for("room", || (in_memory() == 0).then_some(()));
     assert!(ask().starts_with("HTTP/1.1 400 "), "{}", ask());
+}
+
+#[test]
+fn bodies_of_very_many_values_take_no_more_memory_than_they_may() {
+    let mut installation = Installation::new();
+    installation.configure(&format!("[protection]\nbodies_len_max = {ROOM}"));
+    installation.write_credentials("http://127.0.0.1:1/api/v2");
+    let address = installation.start();
+    let till = Till::new_by(&log_in(&installation, address));
+    let before = memory(installation.pid(), "VmHWM");
+    // As text they have 1 MB and less; as values each would take 80 MB, and one that is let in takes 5 MB.
+    let body = |values: usize| {
+        let values = vec![json!({"": 0}); values];
+        let body = json!({"state": "ACTIVE", "client_id": till.client, "x": values});
+        body.to_string().into_bytes()
+    };
+    let (refused, taken) = (body(140_000), body(10_000));
+    super::client::eightfold(|| {
+        for _ in 0..4 {
+            let call = |body: &Vec<u8>| {
+                let path = till.path(&format!("/tx/{}?tx_revision=1", new_id()));
+                till.api.call("PUT", &path, Some(body), &[])
+            };
+            // Whatever finds no room is not even looked at.
+            let answer = call(&refused);
+            if answer.status != 503 {
+                answer.refused(400, "E_FAILED_SCHEMA_VALIDATION");
+            }
+            let answer = call(&taken);
+            if answer.status != 200 {
+                answer.refused(503, "E_TSS_LOCKED");
+            }
+        }
+    });
+    let after = memory(installation.pid(), "VmHWM");
+    // The allocator of each thread keeps something of what was freed; two of the bodies that are refused would
+    // take three times as much.
+    let room = u64::try_from(ROOM).unwrap();
+    assert!(after < before + 4 * room, "{before} bytes became {after}");
+    till.sell();
+    assert!(installation.stop(), "it ended well");
 }

@@ -5,6 +5,8 @@ use crate::support::server::{PATIENCE_MS, TestServer};
 use crate::support::token::TestClock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::json;
 use siegel::terms::Clock as _;
@@ -122,10 +124,36 @@ fn places_of_those_who_take_nothing_become_free() {
 }
 
 #[test]
+fn a_call_that_the_server_takes_long_for_is_answered_all_the_same() {
+    let server = TestServer::builder()
+        .section(
+            "[protection]\nheader_timeout_ms = 500\nbody_timeout_ms = 500\nanswer_timeout_ms = 500",
+        )
+        .start();
+    let till = Till::new(&server);
+    let ledger = server.config_path().with_file_name("ledger.db");
+    let mut elsewhere = SqliteConnection::establish(ledger.to_str().unwrap()).unwrap();
+    elsewhere
+        .batch_execute("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE")
+        .unwrap();
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| till.step(&new_id(), 1, "ACTIVE", None));
+        let clock = TestClock::start();
+        // Twice of what a client has for a whole call.
+        while clock.monotonic_ms() < 3000 {
+            std::thread::yield_now();
+        }
+        assert!(!started.is_finished(), "it waits for the ledger");
+        elsewhere.batch_execute("ROLLBACK").unwrap();
+        started.join().unwrap().ok();
+    });
+}
+
+#[test]
 fn a_later_call_of_a_connection_has_to_end_as_the_first_one_has_to() {
     let server = TestServer::builder()
         .section(
-            "[protection]\nheader_timeout_ms = 200\nbody_timeout_ms = 200\nanswer_timeout_ms = 200",
+            "[protection]\nheader_timeout_ms = 500\nbody_timeout_ms = 200\nanswer_timeout_ms = 200",
         )
         .pool_target(0)
         .start();
@@ -145,7 +173,7 @@ fn a_later_call_of_a_connection_has_to_end_as_the_first_one_has_to() {
             }
             assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
             let clock = TestClock::start();
-            while clock.monotonic_ms() < 700 {
+            while clock.monotonic_ms() < 1000 {
                 std::thread::yield_now();
             }
         }

@@ -1,8 +1,8 @@
 //! A throw-away PostgreSQL primary with a streaming standby, on loopback.
 
-use super::shop::postgres_program;
 use crate::http::client::wait_for;
 use crate::support::installation::succeed;
+use crate::support::places::postgres_program;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use std::fs::OpenOptions;
@@ -22,7 +22,7 @@ pub struct Server {
 pub struct Cluster {
     pub primary: Server,
     pub standby: Server,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 #[derive(QueryableByName)]
@@ -37,7 +37,7 @@ fn is_root() -> bool {
 
 /// A program of PostgreSQL, which refuses to run as root.
 fn as_owner(program: &str) -> Command {
-    let program = postgres_program(program);
+    let program = postgres_program(program).unwrap();
     if !is_root() {
         return Command::new(program);
     }
@@ -167,7 +167,7 @@ impl Cluster {
         let cluster = Self {
             primary,
             standby,
-            _folder: folder,
+            folder,
         };
         cluster.wait_until_it_follows();
         cluster
@@ -189,6 +189,77 @@ impl Cluster {
             let state =
                 "SELECT sync_state AS answer FROM pg_stat_replication WHERE sync_state = 'sync'";
             self.primary.ask(state)
+        });
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// From now on the primary archives its write-ahead log. It is started anew for that.
+    pub fn archive(&self) {
+        let archive = self.path("archive");
+        std::fs::create_dir(&archive).unwrap();
+        if is_root() {
+            succeed(Command::new("chown").arg("postgres").arg(&archive));
+        }
+        let command = format!("cp %p {}/%f", archive.display());
+        self.primary
+            .execute(&format!("ALTER SYSTEM SET archive_command = '{command}'"));
+        self.primary.execute("ALTER SYSTEM SET archive_mode = on");
+        self.primary.stop();
+        self.primary.start();
+    }
+
+    /// Waits until everything that was committed so far is in the archive.
+    pub fn wait_until_it_is_archived(&self) {
+        let last = self
+            .primary
+            .ask("SELECT pg_walfile_name(pg_switch_wal()) AS answer")
+            .unwrap();
+        let archived = format!(
+            "SELECT last_archived_wal AS answer FROM pg_stat_archiver WHERE last_archived_wal >= '{last}'"
+        );
+        wait_for("the archive", || self.primary.ask(&archived));
+    }
+
+    /// A copy of the primary while it runs.
+    pub fn base_backup(&self) {
+        let from = format!("host=127.0.0.1 port={} user=siegel", self.primary.port);
+        succeed(
+            as_owner("pg_basebackup")
+                .args(["-X", "stream", "-c", "fast", "-d", &from, "-D"])
+                .arg(self.path("backup")),
+        );
+    }
+
+    /// As after the loss of the primary's disk: the backup in its place, where wanted with all that was archived
+    /// since. The standby goes, too.
+    pub fn put_back(&self, with_archive: bool) {
+        self.standby.stop();
+        self.primary.crash();
+        let data = &self.primary.data;
+        std::fs::remove_dir_all(data).unwrap();
+        succeed(
+            Command::new("cp")
+                .arg("-a")
+                .arg(self.path("backup"))
+                .arg(data),
+        );
+        if with_archive {
+            let setting = format!(
+                "restore_command = 'cp {}/%f %p'\n",
+                self.path("archive").display()
+            );
+            let file = data.join("postgresql.auto.conf");
+            let mut file = OpenOptions::new().append(true).open(file).unwrap();
+            file.write_all(setting.as_bytes()).unwrap();
+            std::fs::write(data.join("recovery.signal"), "").unwrap();
+        }
+        self.primary.start();
+        wait_for("the end of recovery", || {
+            self.primary
+                .ask("SELECT 'done' AS answer WHERE NOT pg_is_in_recovery()")
         });
     }
 

@@ -4,65 +4,38 @@ use super::cluster::Cluster;
 use super::shop::{Shop, notes};
 use crate::http::client::{Api, Till, new_id, receipt, wait_for};
 use crate::support::installation::siegel;
+use crate::support::places::leave_out;
+use crate::support::process::{Log, Process};
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 /// `None`, with a line that says so, where this run is without PostgreSQL.
-fn cluster() -> Option<Cluster> {
+pub fn cluster() -> Option<Cluster> {
     if std::env::var_os("SIEGEL_TEST_POSTGRES").is_none() {
-        let needed = std::env::var("SIEGEL_NEED_POSTGRES").is_ok_and(|needed| needed == "1");
-        assert!(!needed, "SIEGEL_TEST_POSTGRES names no server");
-        println!("skipped: this run is without PostgreSQL; see scripts/with-postgres");
+        let what = "this run is without PostgreSQL; see scripts/with-postgres";
+        leave_out("SIEGEL_NEED_POSTGRES", what);
         return None;
     }
     Some(Cluster::start())
 }
 
-fn open(cluster: &Cluster) -> Shop {
+pub fn open(cluster: &Cluster) -> Shop {
     let mut shop = Shop::closed(Some(&cluster.url()));
     shop.start();
     shop
 }
 
 /// A second server beside that of the shop: same ledger, same token, a node file of its own.
-struct Second(Child);
-
-impl Second {
-    fn start(shop: &Shop) -> (Self, SocketAddr) {
-        let text = std::fs::read_to_string(shop.path("siegel.toml")).unwrap();
-        let text = text.replace("[ledger]", "[ledger]\nwitness_file = \"second.witness\"");
-        std::fs::write(shop.path("second.toml"), text).unwrap();
-        let mut child = siegel()
-            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
-            .arg(shop.path("second.toml"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().expect("the second server is ready").unwrap();
-            if let Some((_, url)) = line.split_once("ready on http://") {
-                break url.split('/').next().unwrap().parse().unwrap();
-            }
-        };
-        // Somebody has to read on, or the server would block on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        (Self(child), address)
-    }
-}
-
-impl Drop for Second {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn second(shop: &Shop) -> Process {
+    let text = std::fs::read_to_string(shop.path("siegel.toml")).unwrap();
+    let text = text.replace("[ledger]", "[ledger]\nwitness_file = \"second.witness\"");
+    let config = shop.path("second.toml");
+    std::fs::write(&config, text).unwrap();
+    Process::start(&config, None, &Log::default()).unwrap()
 }
 
 /// Repeats a step until it is answered for good.
-fn insist(till: &Till, tx: &str, revision: u64, state: &str) -> Value {
+pub fn insist(till: &Till, tx: &str, revision: u64, state: &str) -> Value {
     wait_for("an answer", || {
         let schema = (state == "FINISHED").then(|| receipt("4.20"));
         let answer = till.try_step(tx, revision, state, schema)?;
@@ -129,7 +102,7 @@ fn a_promotion_of_a_standby_that_lags_is_noticed_before_the_first_signature() {
     let shop = open(&cluster);
     let api = shop.api();
     let [victim, other] = [(); 2].map(|()| Till::new_by(&api));
-    let (_second, address) = Second::start(&shop);
+    let second = second(&shop);
     victim.sell();
     other.sell();
     // It has all of that when it goes.
@@ -148,7 +121,7 @@ fn a_promotion_of_a_standby_that_lags_is_noticed_before_the_first_signature() {
     // does not sign over it either.
     let elsewhere = Till {
         api: Api {
-            address,
+            address: second.address,
             ..victim.api.clone()
         },
         ..victim.clone()

@@ -3,6 +3,7 @@
 use crate::http::client::{Api, Till, new_id, wait_for};
 use crate::support::installation::{Installation, read_json, siegel, succeed};
 use crate::support::ledger::Place;
+use crate::support::places::postgres_program;
 use serde_json::{Value, json};
 use siegel::ledger::StoreConfig;
 use siegel::terms::OrganizationId;
@@ -84,14 +85,13 @@ impl Shop {
         }
     }
 
-    /// A backup as `src/operations.md` says, while the server runs.
+    /// A backup as `src/ledger/README.md` says, while the server runs.
     pub fn back_up(&self) -> PathBuf {
         let file = self.path(&format!("backup-{}", new_id()));
         match &self.place {
             None => drop(succeed(self.ledger(&["backup", "--to"]).arg(&file))),
             Some(place) => {
-                let dump = postgres_program("pg_dump");
-                let mut dump = Command::new(dump);
+                let mut dump = Command::new(postgres_program("pg_dump").unwrap());
                 succeed(
                     dump.arg("--format=custom")
                         .arg("--file")
@@ -115,7 +115,7 @@ impl Shop {
             Some(place) => {
                 place.on_server("DROP DATABASE");
                 place.on_server("CREATE DATABASE");
-                let mut restore = Command::new(postgres_program("pg_restore"));
+                let mut restore = Command::new(postgres_program("pg_restore").unwrap());
                 succeed(restore.arg("--dbname").arg(url(place)).arg(backup));
             }
         }
@@ -170,18 +170,6 @@ fn url(place: &Place) -> String {
         StoreConfig::Postgres { url, .. } => url,
         StoreConfig::Sqlite { .. } => panic!("SQLite has no URL"),
     }
-}
-
-/// A program of the newest PostgreSQL that is installed.
-pub fn postgres_program(name: &str) -> PathBuf {
-    let mut found: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .map(|version| version.unwrap().path().join("bin").join(name))
-        .filter(|program| program.is_file())
-        .collect();
-    found.sort();
-    found.pop().unwrap_or_else(|| PathBuf::from(name))
 }
 
 /// Log messages of an archive, by file name.

@@ -1,12 +1,13 @@
 //! A PostgreSQL of its own for tests that stop it: made in a temporary folder, gone when dropped.
 
-use super::process::leashed;
+use super::places::{leave_out, place_of, postgres_program};
+use super::process::{end_of, leashed};
 use diesel::prelude::*;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -22,7 +23,6 @@ pub enum Stop {
 /// A throw-away cluster; it listens on loopback only, and runs with `fsync` on.
 pub struct Cluster {
     folder: TempDir,
-    programs: PathBuf,
     /// What makes it run as somebody else; PostgreSQL refuses to run as root.
     owner: Option<(String, u32)>,
     port: u16,
@@ -33,12 +33,11 @@ impl Cluster {
     /// Makes and starts one; `None`, with a printed line, where PostgreSQL's server programs are not
     /// installed. With `SIEGEL_NEED_POSTGRES=1` that is a failure instead.
     pub fn new() -> Option<Self> {
-        let Some(programs) = programs() else {
-            let needed = std::env::var("SIEGEL_NEED_POSTGRES").is_ok_and(|needed| needed == "1");
-            assert!(!needed, "PostgreSQL's server programs are not installed");
-            println!("skipped: PostgreSQL's server programs are not installed");
+        if place_of("postgres").is_none() {
+            let what = "PostgreSQL's server programs are not installed";
+            leave_out("SIEGEL_NEED_POSTGRES", what);
             return None;
-        };
+        }
         let folder = tempfile::tempdir().unwrap();
         let is_root = fs::metadata(folder.path()).unwrap().uid() == 0;
         let owner = is_root.then(|| {
@@ -51,7 +50,6 @@ impl Cluster {
         }
         let mut cluster = Self {
             folder,
-            programs,
             owner,
             port: 0,
             server: None,
@@ -74,7 +72,7 @@ impl Cluster {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = leashed(&self.programs.join(program), self.owner.as_ref());
+        let mut command = leashed(&postgres_program(program).unwrap(), self.owner.as_ref());
         command.current_dir(self.folder.path());
         command
     }
@@ -130,7 +128,7 @@ impl Cluster {
             Stop::Immediate => Signal::QUIT,
         };
         kill_process(Pid::from_child(&server), signal).unwrap();
-        server.wait().unwrap();
+        end_of(&mut server, &format!("PostgreSQL, told {how:?}")).unwrap();
     }
 }
 
@@ -140,20 +138,4 @@ impl Drop for Cluster {
             self.stop(Stop::Immediate);
         }
     }
-}
-
-/// The newest server programs that are installed.
-fn programs() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    let mut found: Vec<PathBuf> = versions
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
-        .filter(|path| path.join("initdb").is_file())
-        .collect();
-    found.sort_by_key(|path| version(path));
-    found.pop()
-}
-
-fn version(programs: &Path) -> Option<u32> {
-    let folder = programs.parent()?.file_name()?;
-    folder.to_str()?.parse().ok()
 }

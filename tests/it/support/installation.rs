@@ -1,5 +1,6 @@
 //! A Siegel as an operator has it: its own data folder, the built binary, a free port.
 
+use super::process::{START_WAIT, end_of, leashed};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -63,7 +64,8 @@ impl Installation {
 
     /// Starts the server on a free port and waits until it says that it is ready.
     pub fn start(&mut self) -> SocketAddr {
-        let mut child = siegel()
+        let mut child = leashed(&program(), None)
+            .env_remove("SOFTHSM2_CONF")
             .args(["serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(self.path("siegel.toml"))
             .stderr(Stdio::piped())
@@ -84,8 +86,10 @@ impl Installation {
                 }
             }
         }));
-        let Ok(url) = told.recv() else {
-            panic!("the server ended: {}", self.log().join("\n"));
+        let Ok(url) = told.recv_timeout(START_WAIT) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("a server is not ready: {}", self.log().join("\n"));
         };
         let address = url.split('/').next().unwrap().parse().unwrap();
         self.server = Some((child, address));
@@ -103,7 +107,8 @@ impl Installation {
         let (mut child, _) = self.server.take().expect("the server runs");
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let ended_well = child.wait().unwrap().success();
+        let ended = end_of(&mut child, "a server that was told to stop");
+        let ended_well = ended.unwrap().success();
         self.reader.take().unwrap().join().unwrap();
         ended_well
     }
@@ -187,4 +192,20 @@ pub fn succeed(command: &mut Command) -> Output {
 /// Reads a JSON file.
 pub fn read_json(file: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+#[test]
+fn a_server_ends_with_the_thread_that_has_started_it() {
+    let starter = std::thread::spawn(|| {
+        let mut installation = Installation::new();
+        installation.start();
+        installation
+    });
+    let installation = starter.join().unwrap();
+    let stat = format!("/proc/{}/stat", installation.pid());
+    // Nobody has asked how it ended, so its number is still taken.
+    crate::http::client::wait_for("the end of the server", || {
+        let stat = std::fs::read_to_string(&stat).unwrap();
+        stat.contains(") Z ").then_some(())
+    });
 }

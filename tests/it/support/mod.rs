@@ -5,6 +5,7 @@ pub mod elsewhere;
 pub mod foreign_ca;
 pub mod installation;
 pub mod ledger;
+pub mod places;
 pub mod process;
 pub mod proxy;
 pub mod remote;

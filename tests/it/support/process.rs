@@ -1,7 +1,10 @@
 //! The built server as a process that a test may freeze, kill and start again.
 
 use super::installation::program;
+use super::places::{leave_out, place_of};
+use super::token::TestClock;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use siegel::terms::Clock as _;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -12,17 +15,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Longest wait for a server that starts.
-const START_WAIT: Duration = Duration::from_secs(60);
+pub const START_WAIT: Duration = Duration::from_secs(60);
 
 /// Lines of a server's log that are kept for whoever has to find out why.
 const LOG_LINES_MAX: usize = 400;
 
-/// Where Debian's package `faketime` puts the library for programs with threads.
-const FAKETIME: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib64/faketime/libfaketimeMT.so.1",
-];
+/// Longest wait for a program that was asked to end. A server has 30 s for the calls that are open.
+const END_WAIT: Duration = Duration::from_secs(90);
 
 /// A running server. Dropping it kills it.
 pub struct Process {
@@ -65,18 +64,37 @@ pub fn leashed(program: &Path, user: Option<&(String, u32)>) -> Command {
     command
 }
 
+/// Waits until a program has ended by itself.
+///
+/// # Errors
+/// What was waited for, if it does not end in time; then it is killed.
+pub fn end_of(child: &mut Child, what: &str) -> Result<ExitStatus, String> {
+    end_within(END_WAIT, child, what)
+}
+
+fn end_within(wait: Duration, child: &mut Child, what: &str) -> Result<ExitStatus, String> {
+    let clock = TestClock::start();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Ok(status);
+        }
+        let waited = Duration::from_millis(clock.monotonic_ms());
+        if waited > wait {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("{what} does not end within {wait:?}"));
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// The library that shifts the clock of a program; `None`, with a printed line, where there is none. With
 /// `SIEGEL_NEED_FAKETIME=1` that is a failure instead.
 pub fn faketime() -> Option<PathBuf> {
-    let mut places = FAKETIME.map(PathBuf::from).into_iter();
-    let found = places.find(|path| path.is_file());
+    let found = place_of("faketime");
     if found.is_none() {
-        let needed = std::env::var("SIEGEL_NEED_FAKETIME").is_ok_and(|needed| needed == "1");
-        assert!(
-            !needed,
-            "libfaketime is needed: install the package faketime"
-        );
-        println!("no clock can be shifted here: the package faketime is not installed");
+        let what = "no clock can be shifted here: the package faketime is not installed";
+        leave_out("SIEGEL_NEED_FAKETIME", what);
     }
     found
 }
@@ -145,7 +163,7 @@ impl Process {
     /// Asks it to end, as an operator does, and waits for it.
     pub fn stop(mut self) -> ExitStatus {
         kill_process(self.pid(), Signal::TERM).unwrap();
-        self.child.wait().unwrap()
+        end_of(&mut self.child, "a server that was told to stop").unwrap()
     }
 
     /// From now on nothing can be written to a file beyond this many bytes; `None`: no limit.
@@ -185,4 +203,15 @@ fn read_log(lines: impl BufRead, log: &Log, tell: &Sender<SocketAddr>) {
         }
         log.add(&line);
     }
+}
+
+#[test]
+fn a_program_that_does_not_end_is_killed_and_named() {
+    let mut child = leashed(Path::new("sleep"), None)
+        .arg("600")
+        .spawn()
+        .unwrap();
+    let ended = end_within(Duration::from_millis(50), &mut child, "a long sleep");
+    assert_eq!(ended.unwrap_err(), "a long sleep does not end within 50ms");
+    assert!(!child.try_wait().unwrap().unwrap().success());
 }

@@ -1,12 +1,13 @@
 //! A SoftHSM token behind a link, as network HSMs are: `p11-kit server` on a unix socket.
 
+use super::places::{leave_out, place_of};
 use super::process::leashed;
 use super::token::softhsm_module;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 /// The far end of the link. Dropping it cuts the link.
@@ -15,24 +16,33 @@ pub struct RemoteToken {
 }
 
 impl RemoteToken {
-    /// The near end, as Debian's package `p11-kit-modules` installs it.
-    #[cfg(target_arch = "x86_64")]
-    pub const MODULE: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so";
-    /// The near end, as Debian's package `p11-kit-modules` installs it.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub const MODULE: &str = "/usr/lib/aarch64-linux-gnu/pkcs11/p11-kit-client.so";
-
-    /// Whether both ends are installed; if not, a line is printed, or with `SIEGEL_NEED_P11_KIT=1` this
-    /// fails.
-    pub fn is_installed() -> bool {
-        let server = Path::new("/usr/libexec/p11-kit/p11-kit-server");
-        let found = Path::new(Self::MODULE).is_file() && server.is_file();
-        if !found {
-            let needed = std::env::var("SIEGEL_NEED_P11_KIT").is_ok_and(|needed| needed == "1");
-            assert!(!needed, "install the packages p11-kit and p11-kit-modules");
-            println!("no link to a token here: p11-kit and p11-kit-modules are not installed");
+    /// The near end, a PKCS#11 module. `None`, with a printed line, unless both ends are installed; with
+    /// `SIEGEL_NEED_P11_KIT=1` that is a failure instead.
+    pub fn module() -> Option<PathBuf> {
+        let module = place_of("p11-kit-client").filter(|_| place_of("p11-kit-server").is_some());
+        if module.is_none() {
+            let what = "the packages p11-kit and p11-kit-modules are not installed";
+            leave_out("SIEGEL_NEED_P11_KIT", what);
         }
-        found
+        module
+    }
+
+    /// A configuration whose SoftHSM token is behind a link; `None` where there is no link.
+    pub fn in_front_of(config: &str, socket: &Path) -> Option<String> {
+        let remote = config
+            .replace(
+                softhsm_module().to_str().unwrap(),
+                Self::module()?.to_str().unwrap(),
+            )
+            .replace(
+                "SOFTHSM2_CONF = \"softhsm2.conf\"",
+                &format!(
+                    "P11_KIT_SERVER_ADDRESS = \"unix:path={}\"",
+                    socket.display()
+                ),
+            );
+        assert_ne!(remote, config, "the token is named otherwise");
+        Some(remote)
     }
 
     /// Offers all tokens of a SoftHSM folder on a socket.

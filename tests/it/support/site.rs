@@ -7,7 +7,6 @@ use super::ledger::Place;
 use super::process::{Log, Process};
 use super::proxy::Proxy;
 use super::remote::RemoteToken;
-use super::token::softhsm_module;
 use crate::http::client::Api;
 use siegel::ledger::StoreConfig;
 use siegel::terms::OrganizationId;
@@ -130,18 +129,9 @@ impl Site {
         let text = text.replace("sqlite = \"siegel.db\"", &ledger);
         let text = format!("{text}\n{sections}\n");
         fs::write(self.config(node, false), &text).unwrap();
-        let module = softhsm_module();
-        let remote = text
-            .replace(module.to_str().unwrap(), RemoteToken::MODULE)
-            .replace(
-                "SOFTHSM2_CONF = \"softhsm2.conf\"",
-                &format!(
-                    "P11_KIT_SERVER_ADDRESS = \"unix:path={}\"",
-                    self.path("link").display()
-                ),
-            );
-        assert_ne!(remote, text, "the token is named otherwise");
-        fs::write(self.config(node, true), remote).unwrap();
+        if let Some(remote) = RemoteToken::in_front_of(&text, &self.path("link")) {
+            fs::write(self.config(node, true), remote).unwrap();
+        }
     }
 
     /// The ledger's place.

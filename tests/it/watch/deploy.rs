@@ -106,6 +106,21 @@ fn the_dashboard_names_only_metrics_and_labels_that_are_told() {
 }
 
 #[test]
+fn the_colours_of_a_panel_change_at_numbers_of_their_own() {
+    let dashboard: Value = serde_json::from_str(&file("grafana/siegel.json")).unwrap();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let steps = &panel["fieldConfig"]["defaults"]["thresholds"]["steps"];
+        let steps = steps.as_array().into_iter().flatten();
+        let values: Vec<_> = steps.filter_map(|step| step["value"].as_f64()).collect();
+        assert!(
+            values.is_sorted_by(|one, next| one < next),
+            "{}: {values:?}",
+            panel["title"]
+        );
+    }
+}
+
+#[test]
 fn the_alerts_name_only_metrics_and_labels_that_are_told() {
     let text = file("prometheus/alerts.yml");
     let prose = ["summary:", "description:", "#"];

@@ -256,3 +256,15 @@ fn connections_are_counted_until_they_end() {
         (connections() == 0.0).then_some(())
     });
 }
+
+#[test]
+fn a_node_keeps_no_devices_ready_that_a_foreign_ca_makes() {
+    let target = |server: &TestServer| {
+        let told = Told::read(&server.node().metrics().text());
+        told.sum("siegel_devices_target", &[])
+    };
+    let ours = TestServer::builder().pool_target(2).start();
+    assert_eq!(target(&ours), 2.0);
+    let foreign = TestServer::builder().pool_target(2).foreign().start();
+    assert_eq!(target(&foreign), 0.0);
+}

@@ -51,6 +51,8 @@ async fn sign(
 ) -> Answer {
     let tss = tss_id(&request, Layer::Middleware)?;
     let command = command(reference(&request)?, &query(&request)?, &body)?;
+    // Many may wait for their lane.
+    let _texts = body.into_texts();
     let outcome = desk.submit(tss, caller, command).await;
     match outcome.map_err(at_signing)? {
         Outcome::Transaction(signed) => {

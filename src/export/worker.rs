@@ -46,7 +46,7 @@ impl ExportWorker {
         clock: Arc<dyn Clock>,
         settings: ExportSettings,
     ) -> Result<Self, LedgerError> {
-        if store.lanes_max() == Some(1) {
+        if !store.is_shared() {
             // Nobody else can be at work, so whatever is being worked at was left behind.
             store.requeue_exports(clock.now().plus_seconds(1))?;
         }

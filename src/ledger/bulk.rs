@@ -1,6 +1,7 @@
 //! Many rows in one statement, on PostgreSQL: each statement is a round trip, and one whose text grows
-//! with the rows is parsed and planned for each batch anew. These have one array per column.
+//! with the rows is parsed and planned for each batch anew. These have one array per column, and are planned once.
 
+use super::fixed::{Fixed, FixedStatement as _};
 use super::records::{MessageRecord, StepRecord, TransactionRecord, TssRecord};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
@@ -10,10 +11,14 @@ fn column<'r, R, T>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
     rows.iter().map(of).collect()
 }
 
-macro_rules! bind {
-    ($query:expr, $rows:expr, $($type:ty: $of:expr),+ $(,)?) => {{
+/// The text before the columns, the text behind them, and the columns.
+macro_rules! bulk {
+    ($before:expr, $after:expr, $rows:expr, $first:ty: $of_first:expr, $($type:ty: $of:expr),+ $(,)?) => {{
         let rows = $rows;
-        $query$(.bind::<Array<$type>, _>(column(rows, $of)))+
+        Fixed($before)
+            .with::<Array<$first>, _>(column(rows, $of_first))
+            $(.then(", ").with::<Array<$type>, _>(column(rows, $of)))+
+            .then($after)
     }};
 }
 
@@ -22,7 +27,7 @@ pub(super) fn update_tss(
     connection: &mut PgConnection,
     rows: &[(TssRecord, i64)],
 ) -> QueryResult<usize> {
-    const SQL: &str = "UPDATE tss SET signature_counter = n.signature_counter, state = n.state, \
+    const BEFORE: &str = "UPDATE tss SET signature_counter = n.signature_counter, state = n.state, \
         description = n.description, transaction_counter = n.transaction_counter, \
         last_se_time = n.last_se_time, clients_registered = n.clients_registered, \
         transactions_open = n.transactions_open, admin_pin = n.admin_pin, \
@@ -31,13 +36,13 @@ pub(super) fn update_tss(
         admin_sealed_puk = n.admin_sealed_puk, admin_session = n.admin_session, \
         metadata = n.metadata, time_creation = n.time_creation, time_uninit = n.time_uninit, \
         time_init = n.time_init, time_disable = n.time_disable, time_defective = n.time_defective \
-        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-        $18, $19, $20, $21) AS n (id, expected, signature_counter, state, description, \
+        FROM unnest(";
+    const AFTER: &str = ") AS n (id, expected, signature_counter, state, description, \
         transaction_counter, last_se_time, clients_registered, transactions_open, admin_pin, \
         admin_pin_retries, admin_puk_failures, admin_puk_blocked_until, admin_sealed_puk, \
         admin_session, metadata, time_creation, time_uninit, time_init, time_disable, time_defective) \
         WHERE tss.id = n.id AND tss.signature_counter = n.expected";
-    let query = bind!(diesel::sql_query(SQL), rows,
+    let query = bulk!(BEFORE, AFTER, rows,
         Text: |(row, _)| &row.id,
         BigInt: |(_, expected)| expected,
         BigInt: |(row, _)| row.signature_counter,
@@ -68,12 +73,13 @@ pub(super) fn update_transactions(
     connection: &mut PgConnection,
     rows: &[TransactionRecord],
 ) -> QueryResult<usize> {
-    const SQL: &str = "UPDATE tss_transaction AS t SET state = n.state, \
+    const BEFORE: &str = "UPDATE tss_transaction AS t SET state = n.state, \
         latest_revision = n.latest_revision, client_id = n.client_id, time_end = n.time_end, \
-        metadata = n.metadata FROM unnest($1, $2, $3, $4, $5, $6, $7) \
+        metadata = n.metadata FROM unnest(";
+    const AFTER: &str = ") \
         AS n (tss_id, number, state, latest_revision, client_id, time_end, metadata) \
         WHERE t.tss_id = n.tss_id AND t.number = n.number";
-    let query = bind!(diesel::sql_query(SQL), rows,
+    let query = bulk!(BEFORE, AFTER, rows,
         Text: |row| &row.tss_id,
         BigInt: |row| row.number,
         Text: |row| &row.state,
@@ -89,10 +95,11 @@ pub(super) fn insert_transactions(
     connection: &mut PgConnection,
     rows: &[TransactionRecord],
 ) -> QueryResult<usize> {
-    const SQL: &str = "INSERT INTO tss_transaction (tss_id, number, id, state, latest_revision, \
+    const BEFORE: &str = "INSERT INTO tss_transaction (tss_id, number, id, state, latest_revision, \
         client_id, time_start, time_end, metadata) \
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    let query = bind!(diesel::sql_query(SQL), rows,
+        SELECT * FROM unnest(";
+    const AFTER: &str = ")";
+    let query = bulk!(BEFORE, AFTER, rows,
         Text: |row| &row.tss_id,
         BigInt: |row| row.number,
         Text: |row| &row.id,
@@ -110,12 +117,12 @@ pub(super) fn insert_steps(
     connection: &mut PgConnection,
     rows: &[StepRecord],
 ) -> QueryResult<usize> {
-    const SQL: &str = "INSERT INTO transaction_step (tss_id, transaction_number, revision, state, \
+    const BEFORE: &str = "INSERT INTO transaction_step (tss_id, transaction_number, revision, state, \
         phase, client_id, client_serial, schema_form, schema_process_type, schema_process_data, \
         schema_echo, process_type, process_data, request_digest, metadata_digest, \
-        signature_counter, log_time, signature) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, \
-        $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
-    let query = bind!(diesel::sql_query(SQL), rows,
+        signature_counter, log_time, signature) SELECT * FROM unnest(";
+    const AFTER: &str = ")";
+    let query = bulk!(BEFORE, AFTER, rows,
         Text: |row| &row.tss_id,
         BigInt: |row| row.transaction_number,
         BigInt: |row| row.revision,
@@ -142,10 +149,11 @@ pub(super) fn insert_messages(
     connection: &mut PgConnection,
     rows: &[MessageRecord],
 ) -> QueryResult<usize> {
-    const SQL: &str = "INSERT INTO log_message (tss_id, signature_counter, kind, log_time, \
+    const BEFORE: &str = "INSERT INTO log_message (tss_id, signature_counter, kind, log_time, \
         transaction_number, revision, client_id, client_serial, file_name, der) \
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    let query = bind!(diesel::sql_query(SQL), rows,
+        SELECT * FROM unnest(";
+    const AFTER: &str = ")";
+    let query = bulk!(BEFORE, AFTER, rows,
         Text: |row| &row.tss_id,
         BigInt: |row| row.signature_counter,
         Text: |row| row.kind,

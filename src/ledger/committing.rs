@@ -3,6 +3,7 @@
 use super::bulk;
 use super::connection::EitherConnection;
 use super::lane::{Batch, TssBatch};
+use super::one_by_one;
 use super::records::{ClientRecord, MessageRecord, StepRecord, TransactionRecord, TssRecord};
 use super::tables::{client, device, log_message, transaction_step, tss, tss_transaction};
 use super::token_pairs;
@@ -222,20 +223,10 @@ impl Rows {
     fn write_one_by_one(&self, connection: &mut SqliteConnection) -> QueryResult<(usize, usize)> {
         let mut updated = (0, 0);
         for (record, expected) in &self.tss {
-            let stored = tss::table
-                .filter(tss::id.eq(&record.id))
-                .filter(tss::signature_counter.eq(expected));
-            updated.0 += diesel::update(stored)
-                .set(record.changes())
-                .execute(connection)?;
+            updated.0 += one_by_one::update_tss(connection, record, *expected)?;
         }
         for record in &self.transactions_changed {
-            let stored = tss_transaction::table
-                .filter(tss_transaction::tss_id.eq(&record.tss_id))
-                .filter(tss_transaction::number.eq(record.number));
-            updated.1 += diesel::update(stored)
-                .set(record.changes())
-                .execute(connection)?;
+            updated.1 += one_by_one::update_transaction(connection, record)?;
         }
         for row in &self.transactions {
             let insert = diesel::insert_into(tss_transaction::table).values(row);

@@ -2,12 +2,13 @@
 
 use super::postgres::Patience;
 use super::store::StoreConfig;
+use super::turns::OpenFile;
 use super::{LedgerError, postgres, sqlite};
 use diesel::connection::SimpleConnection as _;
 use diesel::r2d2::{ManageConnection, Pool, PooledConnection};
 use diesel::result::Error as QueryError;
 use std::ops::{Deref, DerefMut};
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 /// Either database, behind one set of queries.
@@ -23,7 +24,7 @@ pub(super) type Database = <EitherConnection as diesel::Connection>::Backend;
 /// Longest wait for a connection of the pool.
 const POOL_WAIT: Duration = Duration::from_secs(5);
 
-/// Connections to SQLite; one of them at a time writes (`sqlite::Turns`).
+/// Connections to SQLite; one of them at a time writes (`turns::Turns`).
 const SQLITE_CONNECTIONS: u32 = 4;
 
 /// Why there is no connection.
@@ -37,15 +38,47 @@ pub(super) enum ConnectError {
     Ledger(#[from] LedgerError),
 }
 
-/// Opens connections for the pool.
+/// Opens connections.
 #[derive(Clone, Debug)]
-pub(super) struct Manager(pub StoreConfig);
+pub(super) struct Manager {
+    config: StoreConfig,
+    /// Only on SQLite.
+    file: Option<Arc<OpenFile>>,
+}
 
 impl Manager {
+    /// For this database.
+    ///
+    /// # Errors
+    /// When it should be a file, and there is none.
+    pub fn new(config: &StoreConfig) -> Result<Self, LedgerError> {
+        let file = match config {
+            StoreConfig::Sqlite { path } => Some(OpenFile::at(path)?),
+            StoreConfig::Postgres { .. } => None,
+        };
+        Ok(Self {
+            config: config.clone(),
+            file,
+        })
+    }
+
+    /// Where the ledger is.
+    pub const fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// On SQLite, the file that was opened.
+    pub const fn file(&self) -> Option<&Arc<OpenFile>> {
+        self.file.as_ref()
+    }
+
     /// A connection with durable settings, checked.
     pub fn open(&self) -> Result<EitherConnection, ConnectError> {
-        match &self.0 {
-            StoreConfig::Sqlite { path } => sqlite::connect(path).map(EitherConnection::Sqlite),
+        match &self.config {
+            StoreConfig::Sqlite { path } => {
+                self.file.as_ref().map_or(Ok(()), |file| file.check())?;
+                sqlite::connect(path).map(EitherConnection::Sqlite)
+            }
             StoreConfig::Postgres {
                 url,
                 lock_timeout_ms,
@@ -62,7 +95,7 @@ impl Manager {
     }
 
     pub fn pool(self) -> Result<Pool<Self>, LedgerError> {
-        let size = match &self.0 {
+        let size = match &self.config {
             StoreConfig::Sqlite { .. } => SQLITE_CONNECTIONS,
             StoreConfig::Postgres {
                 connections_max, ..

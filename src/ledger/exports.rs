@@ -4,7 +4,7 @@ use super::connection::{Database, exists_or, unavailable};
 use super::reading::{Owner, number, sorted, sorted_by_event};
 use super::records::{ExportRecord, TRANSACTION};
 use super::store::Store;
-use super::tables::{export, log_message, tss};
+use super::tables::{export, log_message, transaction_step, tss};
 use super::values::{metadata_text, parse, signed, unsigned};
 use super::{
     CounterBounds, ExportFilter, ExportRow, ExportState, LedgerError, ListOrder, MessageRow, Page,
@@ -213,7 +213,8 @@ impl Store {
         }
     }
 
-    /// Bounds of the transaction messages of this client and these numbers up to a counter.
+    /// Bounds of the transaction messages of this client and these numbers up to a counter. Found by their
+    /// steps, which have an index by transaction.
     pub fn transaction_bounds(
         &self,
         tss: TssId,
@@ -221,23 +222,22 @@ impl Store {
         numbers: Option<RangeInclusive<TransactionNumber>>,
         up_to: SignatureCounter,
     ) -> Result<Option<CounterBounds>> {
-        let mut query = log_message::table
-            .filter(log_message::tss_id.eq(tss.to_string()))
-            .filter(log_message::kind.eq(TRANSACTION))
-            .filter(log_message::signature_counter.le(signed(up_to.value())))
+        let mut query = transaction_step::table
+            .filter(transaction_step::tss_id.eq(tss.to_string()))
+            .filter(transaction_step::signature_counter.le(signed(up_to.value())))
             .select((
-                min(log_message::signature_counter),
-                max(log_message::signature_counter),
-                max(log_message::transaction_number),
+                min(transaction_step::signature_counter),
+                max(transaction_step::signature_counter),
+                max(transaction_step::transaction_number),
             ))
             .into_boxed::<Database>();
         if let Some(client) = client {
-            query = query.filter(log_message::client_id.eq(client.to_string()));
+            query = query.filter(transaction_step::client_id.eq(client.to_string()));
         }
         if let Some(numbers) = numbers {
             query = query
-                .filter(log_message::transaction_number.ge(number(*numbers.start())))
-                .filter(log_message::transaction_number.le(number(*numbers.end())));
+                .filter(transaction_step::transaction_number.ge(number(*numbers.start())))
+                .filter(transaction_step::transaction_number.le(number(*numbers.end())));
         }
         let bounds: (Option<i64>, Option<i64>, Option<i64>) = query
             .get_result(&mut self.connection()?)
@@ -245,13 +245,14 @@ impl Store {
         let (Some(first), Some(last), Some(transaction)) = bounds else {
             return Ok(None);
         };
-        let counter =
-            |value| unsigned("log_message.signature_counter", value).map(SignatureCounter::new);
+        let counter = |value| {
+            unsigned("transaction_step.signature_counter", value).map(SignatureCounter::new)
+        };
         Ok(Some(CounterBounds {
             first: counter(first)?,
             last: counter(last)?,
             transaction_last: TransactionNumber::new(unsigned(
-                "log_message.transaction_number",
+                "transaction_step.transaction_number",
                 transaction,
             )?),
         }))
@@ -311,7 +312,7 @@ impl Store {
 /// Exports that are looked at to say when one will have ended.
 const QUEUE_LEN_MAX: i64 = 10_000;
 
-/// Counters read at a time while counting; they come from an index.
+/// Counters read at a time while counting; without a filter they come from an index.
 const COUNT_PAGE: i64 = 10_000;
 
 /// System and audit messages inside the counters are always part of it (TR-03151 v1.0.1 §4.5.5).

@@ -30,13 +30,6 @@ pub trait LaneLedger: Send {
     /// without `tss`; the right to create it is part of the lock.
     fn lock(&mut self, needs: &BTreeMap<TssId, Needs>) -> Result<Box<dyn Held + '_>, LedgerError>;
 
-    /// The stored message with this counter. Used after an unknown outcome, outside any lock.
-    fn message(
-        &mut self,
-        tss: TssId,
-        counter: SignatureCounter,
-    ) -> Result<Option<Vec<u8>>, LedgerError>;
-
     /// Whether this device belongs to a TSS. Used after a refused commit, outside any lock.
     fn is_device_taken(&mut self, device: SerialNumber) -> Result<bool, LedgerError>;
 
@@ -106,6 +99,16 @@ pub trait Held {
         })
     }
 
+    /// The stored message with this counter, of a TSS that is locked. Used after an unknown outcome.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    fn message(
+        &mut self,
+        tss: TssId,
+        counter: SignatureCounter,
+    ) -> Result<Option<Vec<u8>>, LedgerError>;
+
     /// Writes the batch in one durable commit and releases the locks.
     fn commit(self: Box<Self>, batch: &Batch) -> Result<(), CommitError>;
 }
@@ -141,6 +144,13 @@ pub struct ActiveToken {
 pub struct Batch {
     /// One entry per TSS that changes.
     pub entries: Vec<TssBatch>,
+}
+
+impl Batch {
+    /// Whether it changes this TSS.
+    pub fn writes(&self, tss: TssId) -> bool {
+        self.entries.iter().any(|entry| entry.tss == tss)
+    }
 }
 
 /// What one commit writes for one TSS.

@@ -1,12 +1,12 @@
-//! The lane's side of the ledger: lock, load, commit, on a connection of its own.
+//! The lane's side of the ledger: lock, load, commit, on its connection.
 
-use super::connection::{ConnectError, EitherConnection, Manager, unavailable};
+use super::connection::{EitherConnection, unavailable};
 use super::lane::{Batch, CommitError, Held, LaneLedger, LoadedTss, WithheldDevices};
+use super::line::Line;
 use super::loading::{DeviceChoice, load};
 use super::locking::{begin, lock_rows, rolled_back_politely};
-use super::sqlite::{LaneTurn, Turns};
-use super::survey::server;
 use super::tables::{device, log_message};
+use super::turns::{LockedNames, Turns};
 use super::values::signed;
 use super::{Clearance, LedgerError, Released, committing, postgres, sqlite};
 use crate::sma::Needs;
@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const LOCK: &str = "lock a TSS";
+const COMMIT: &str = "commit a batch";
 
 /// How long one lock is waited for, in milliseconds, before the TSSs that are free go on without it. Longer than
 /// a batch of another node usually takes, because whoever waits keeps its place in the line.
@@ -26,19 +27,13 @@ const LOCK_WAIT_MS: u32 = 250;
 /// The same after a wait in vain: whoever holds the lock may be frozen, and the other TSSs of the lane wait, too.
 const LOCK_WAIT_AGAIN_MS: u32 = 100;
 
-/// One lane's connection. Whatever fails on it, the next use opens another one: after a failed commit
-/// nobody knows what the old one still thinks.
+/// One lane.
 pub(super) struct LaneConnection {
-    manager: Manager,
+    line: Line,
     /// Only on SQLite.
     turns: Option<Arc<Turns>>,
     choice: DeviceChoice,
     witnesses: LaneWitnesses,
-    /// What stands behind the connection, in the sense of [`Clearance`].
-    server: String,
-    /// Whether a commit ended without a clear answer.
-    needs_confirmation: bool,
-    connection: Option<EitherConnection>,
     /// Those that the last lock has not got.
     late: BTreeSet<TssId>,
 }
@@ -51,79 +46,27 @@ pub(super) struct LaneWitnesses {
 
 impl LaneConnection {
     /// `choice`: which free devices to take.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub fn new(
-        manager: Manager,
+    pub const fn new(
+        line: Line,
         turns: Option<Arc<Turns>>,
         choice: DeviceChoice,
         witnesses: LaneWitnesses,
-        mut connection: EitherConnection,
-    ) -> Result<Self, LedgerError> {
-        Ok(Self {
-            manager,
+    ) -> Self {
+        Self {
+            line,
             turns,
             choice,
             witnesses,
-            server: server(&mut connection)?,
-            needs_confirmation: false,
-            connection: Some(connection),
             late: BTreeSet::new(),
-        })
-    }
-
-    /// After a commit without a clear answer: waits until all that this server has committed is where it
-    /// has to be, so that what is found in the ledger may be told.
-    fn confirm(&mut self) -> Result<(), LedgerError> {
-        if !self.needs_confirmation {
-            return Ok(());
         }
-        let (connection, confirmed) = self.begin_with(LOCK, |connection| match connection {
-            EitherConnection::Sqlite(_) => Ok(true),
-            EitherConnection::Postgres(connection) => postgres::is_confirmed(connection),
-        })?;
-        self.connection = Some(connection);
-        if !confirmed {
-            return Err(unavailable(LOCK)(NotConfirmed));
-        }
-        self.needs_confirmation = false;
-        Ok(())
     }
 
     /// What nobody has compared is not signed with: it may know less than was told.
-    fn require_clearance(&self) -> Result<(), LedgerError> {
-        if self.witnesses.clearance.is_server_cleared(&self.server) {
+    fn require_clearance(&self, server: &str) -> Result<(), LedgerError> {
+        if self.witnesses.clearance.is_server_cleared(server) {
             return Ok(());
         }
         Err(unavailable(LOCK)(NotCompared))
-    }
-
-    /// Does the first thing on the connection, which is taken out. One that broke while nobody used it
-    /// is opened anew, because nothing can have been lost with it.
-    fn begin_with<T>(
-        &mut self,
-        action: &'static str,
-        first: impl Fn(&mut EitherConnection) -> QueryResult<T>,
-    ) -> Result<(EitherConnection, T), LedgerError> {
-        if let Some(mut kept) = self.connection.take()
-            && let Ok(done) = first(&mut kept)
-        {
-            return Ok((kept, done));
-        }
-        let mut fresh = self.manager.open().map_err(connect_error)?;
-        self.server = server(&mut fresh)?;
-        let done = first(&mut fresh).map_err(unavailable(action))?;
-        Ok((fresh, done))
-    }
-}
-
-pub(super) fn connect_error(error: ConnectError) -> LedgerError {
-    match error {
-        ConnectError::Ledger(error) => error,
-        error @ (ConnectError::Connection(_) | ConnectError::Setup(_)) => {
-            unavailable("connect")(error)
-        }
     }
 }
 
@@ -132,106 +75,86 @@ pub(super) fn connect_error(error: ConnectError) -> LedgerError {
 #[error("what stands there was not compared with its witnesses yet")]
 struct NotCompared;
 
-/// Told to nobody until it is.
-#[derive(Debug, thiserror::Error)]
-#[error("no standby has confirmed the last commit yet")]
-struct NotConfirmed;
-
-/// The lane that has its turn does not end.
-#[derive(Debug, thiserror::Error)]
-#[error("another lane holds the lock for too long")]
-struct LaneBusy;
-
 impl LaneLedger for LaneConnection {
     fn lock(&mut self, needs: &BTreeMap<TssId, Needs>) -> Result<Box<dyn Held + '_>, LedgerError> {
-        let turn = match &self.turns {
-            Some(turns) => Some(
-                turns
-                    .take_lane()
-                    .ok_or(LaneBusy)
-                    .map_err(unavailable(LOCK))?,
-            ),
-            None => None,
-        };
-        if let Some(turn) = &turn {
-            turn.check_file()?;
-        }
-        self.confirm()?;
         let has_waited = needs.keys().any(|id| self.late.contains(id));
         let wait_ms = if has_waited {
             LOCK_WAIT_AGAIN_MS
         } else {
             LOCK_WAIT_MS
         };
+        self.late.clear();
+        let names = match &self.turns {
+            Some(turns) => {
+                turns.check_file()?;
+                let (names, late) = turns.lock(needs, wait_ms);
+                self.late = late;
+                Some(names)
+            }
+            None => None,
+        };
+        let mut wire = self.line.take();
+        wire.confirm(LOCK)?;
         // Taken out, so that it is gone if anything fails before the end.
         let (mut connection, ()) =
-            self.begin_with(LOCK, |connection| begin(connection, wait_ms))?;
-        if let Err(error) = self.require_clearance() {
+            wire.begin_with(LOCK, |connection| begin(connection, wait_ms))?;
+        if let Err(error) = self.require_clearance(wire.server()) {
             if rolled_back_politely(&mut connection) {
-                self.connection = Some(connection);
+                wire.put_back(connection);
             }
             return Err(error);
         }
-        self.late = match &mut connection {
-            EitherConnection::Sqlite(_) => BTreeSet::new(),
-            EitherConnection::Postgres(connection) => {
-                lock_rows(connection, needs, wait_ms).map_err(unavailable(LOCK))?
-            }
-        };
+        if let EitherConnection::Postgres(connection) = &mut connection {
+            let late = lock_rows(connection, needs, wait_ms);
+            self.late = late.map_err(unavailable(LOCK))?;
+        }
         let mut needs = needs.clone();
         needs.retain(|id, _| !self.late.contains(id));
         let loaded = load(&mut connection, &needs, &self.choice)?;
+        let connection = match names.is_some() {
+            true => {
+                if rolled_back_politely(&mut connection) {
+                    wire.put_back(connection);
+                }
+                None
+            }
+            false => Some(connection),
+        };
+        drop(wire);
         Ok(Box::new(HeldRows {
             lane: self,
-            connection: Some(connection),
+            connection,
             locked: needs.into_keys().collect(),
             loaded,
-            turn,
+            _names: names,
         }))
     }
 
-    fn message(
-        &mut self,
-        tss: TssId,
-        counter: SignatureCounter,
-    ) -> Result<Option<Vec<u8>>, LedgerError> {
-        let key = (tss.to_string(), signed(counter.value()));
-        let (connection, found) = self.begin_with("read a log message", |connection| {
-            log_message::table
-                .find(key.clone())
-                .select(log_message::der)
-                .first(connection)
-                .optional()
-        })?;
-        self.connection = Some(connection);
-        Ok(found)
-    }
-
     fn is_device_taken(&mut self, device: SerialNumber) -> Result<bool, LedgerError> {
-        let (connection, taken) = self.begin_with("read a device", |connection| {
+        let taken = self.line.take().ask("read a device", |connection| {
             device::table
                 .filter(device::serial_number.eq(device.to_string()))
                 .filter(device::tss_id.is_not_null())
                 .count()
                 .get_result::<i64>(connection)
         })?;
-        self.connection = Some(connection);
         Ok(taken > 0)
     }
 
     fn set_device_aside(&mut self, device: SerialNumber, reason: &str) -> Result<(), LedgerError> {
-        let turns = self.turns.clone();
-        let _writer = turns.as_ref().map(|turns| turns.take_writer());
-        let (connection, _) = self.begin_with("set a device aside", |connection| {
+        let _writer = self.turns.as_ref().map(|turns| turns.take_writer());
+        let set_aside = |connection: &mut EitherConnection| {
             let free = device::table
                 .filter(device::serial_number.eq(device.to_string()))
                 .filter(device::tss_id.is_null());
             diesel::update(free)
                 .set(device::unusable_reason.eq(Some(reason)))
                 .execute(connection)
-        })?;
-        self.connection = Some(connection);
-        Ok(())
+        };
+        self.line
+            .take()
+            .ask("set a device aside", set_aside)
+            .map(drop)
     }
 
     fn withheld(&self) -> WithheldDevices {
@@ -247,14 +170,33 @@ impl LaneLedger for LaneConnection {
     }
 }
 
-/// Locks, held by an open transaction (PostgreSQL) or by the lane's turn (SQLite).
+/// Locks, held by an open transaction (PostgreSQL) or by their names (SQLite).
 struct HeldRows<'a> {
     lane: &'a mut LaneConnection,
+    /// Only on PostgreSQL; on SQLite other lanes use it until the commit.
     connection: Option<EitherConnection>,
     locked: BTreeSet<TssId>,
     loaded: BTreeMap<TssId, LoadedTss>,
-    /// Last, so that it ends after the connection.
-    turn: Option<LaneTurn>,
+    /// Last, so that they end after the connection.
+    _names: Option<LockedNames>,
+}
+
+impl HeldRows<'_> {
+    /// Everything but COMMIT was done, or nothing of it will be there.
+    fn write(&self, connection: &mut EitherConnection, batch: &Batch) -> Result<(), CommitError> {
+        if let EitherConnection::Sqlite(connection) = connection {
+            connection
+                .batch_execute(sqlite::BEGIN)
+                .map_err(rolled_back)?;
+        }
+        if let Err(error) = committing::write(connection, batch) {
+            // COMMIT was never sent, so this transaction can only end without a trace. The connection
+            // is dropped with it; a polite ROLLBACK makes that immediate.
+            let _ = connection.batch_execute("ROLLBACK");
+            return Err(rolled_back(error));
+        }
+        Ok(())
+    }
 }
 
 impl Held for HeldRows<'_> {
@@ -266,40 +208,54 @@ impl Held for HeldRows<'_> {
         &self.lane.late
     }
 
-    fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), CommitError> {
-        let Some(mut connection) = self.connection.take() else {
-            return Err(rolled_back("the connection is gone"));
+    fn message(
+        &mut self,
+        tss: TssId,
+        counter: SignatureCounter,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        const ACTION: &str = "read a log message";
+        let key = (tss.to_string(), signed(counter.value()));
+        let find = |connection: &mut EitherConnection| {
+            log_message::table
+                .find(key.clone())
+                .select(log_message::der)
+                .first(connection)
+                .optional()
         };
+        match &mut self.connection {
+            Some(connection) => find(connection).map_err(unavailable(ACTION)),
+            None => self.lane.line.take().ask(ACTION, find),
+        }
+    }
+
+    fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), CommitError> {
         let locked = |entry: &super::TssBatch| self.locked.contains(&entry.tss);
         if !batch.entries.iter().all(locked) {
-            self.connection = Some(connection);
             return Err(rolled_back("the batch changes a TSS that is not locked"));
         }
-        let _writer = self.turn.as_ref().map(LaneTurn::take_writer);
-        if let Some(turn) = &self.turn {
-            turn.check_file().map_err(rolled_back)?;
+        let turns = self.lane.turns.clone();
+        // Before the line, so that whoever waits for other writers keeps no lane from loading.
+        let _writer = turns.as_ref().map(|turns| turns.take_writer());
+        if let Some(turns) = &turns {
+            turns.check_file().map_err(rolled_back)?;
         }
-        if let EitherConnection::Sqlite(connection) = &mut connection {
-            connection
-                .batch_execute(sqlite::BEGIN)
-                .map_err(rolled_back)?;
-        }
-        if let Err(error) = committing::write(&mut connection, batch) {
-            // COMMIT was never sent, so this transaction can only end without a trace. The connection
-            // is dropped with it; a polite ROLLBACK makes that immediate.
-            let _ = connection.batch_execute("ROLLBACK");
-            return Err(rolled_back(error));
-        }
+        let line = self.lane.line.clone();
+        let mut wire = line.take();
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => wire.begin_with(COMMIT, |_| Ok(())).map_err(rolled_back)?.0,
+        };
+        self.write(&mut connection, batch)?;
         let committed = match &mut connection {
             EitherConnection::Sqlite(connection) => connection.batch_execute("COMMIT"),
             EitherConnection::Postgres(connection) => postgres::commit(connection),
         };
         if let Err(error) = committed {
             // What is found in the ledger afterwards counts only once a standby has it, too.
-            self.lane.needs_confirmation = true;
+            wire.needs_confirmation = true;
             return Err(commit_error(error));
         }
-        self.lane.connection = Some(connection);
+        wire.put_back(connection);
         Ok(())
     }
 }
@@ -340,7 +296,7 @@ impl Drop for HeldRows<'_> {
             return;
         };
         if rolled_back_politely(&mut connection) {
-            self.lane.connection = Some(connection);
+            self.lane.line.take().put_back(connection);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What a batch needs, in a bounded number of queries whatever the size of the batch.
 
 use super::connection::{Database, EitherConnection, unavailable};
-use super::records::{ClientRecord, DeviceRecord, TssRecord};
-use super::tables::{client, device, token_pair, tss};
+use super::records::DeviceRecord;
+use super::tables::device;
 use super::token_pairs::{self, PairRecord};
 use super::values::parse;
 use super::{LedgerError, LoadedTss, WithheldDevices, points, postgres};
@@ -14,9 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 type Result<T> = std::result::Result<T, LedgerError>;
 type AllNeeds = BTreeMap<TssId, Needs>;
 type AllLoaded = BTreeMap<TssId, LoadedTss>;
-
-/// Pairs looked for in one query. A longer chain of ORs makes planners slow.
-const PAIRS_MAX: usize = 100;
 
 const ACTION: &str = "load the state of a TSS";
 
@@ -62,18 +59,7 @@ fn tss_with_keys(connection: &mut EitherConnection, needs: &AllNeeds) -> Result<
     };
     let mut loaded: AllLoaded = needs.keys().map(empty).collect();
     let ids: Vec<_> = needs.keys().map(ToString::to_string).collect();
-    let rows: Vec<(TssRecord, DeviceRecord, Option<String>, Option<PairRecord>)> = tss::table
-        .inner_join(device::table.on(device::serial_number.eq(tss::device_serial)))
-        .left_join(token_pair::table.on(token_pair::label.eq(device::token)))
-        .filter(tss::id.eq_any(ids))
-        .select((
-            TssRecord::as_select(),
-            DeviceRecord::as_select(),
-            tss::hold_reason,
-            Option::<PairRecord>::as_select(),
-        ))
-        .load(connection)
-        .map_err(unavailable(ACTION))?;
+    let rows = points::tss(connection, ids).map_err(unavailable(ACTION))?;
     for (record, device, hold_reason, pair) in rows {
         let tss = record.to_tss(&device)?;
         if let Some(place) = loaded.get_mut(&tss.id) {
@@ -216,20 +202,15 @@ fn load_serials(
         .iter()
         .flat_map(|(tss, needs)| needs.serials.iter().map(move |serial| (*tss, serial)))
         .collect();
-    for chunk in wanted.chunks(PAIRS_MAX) {
-        let mut query = client::table
-            .select(ClientRecord::as_select())
-            .into_boxed::<Database>();
-        for (tss, serial) in chunk {
-            let pair = client::tss_id.eq(tss.to_string());
-            query = query.or_filter(pair.and(client::serial.eq(serial.as_str().to_owned())));
-        }
-        for record in query.load(connection).map_err(unavailable(ACTION))? {
-            let tss: TssId = parse("client.tss_id", &record.tss_id)?;
-            let found = record.to_client()?;
-            if let Some(place) = loaded.get_mut(&tss) {
-                place.slice.serials.insert(found.serial, found.id);
-            }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let records = points::serials(connection, &wanted).map_err(unavailable(ACTION))?;
+    for record in records {
+        let tss: TssId = parse("client.tss_id", &record.tss_id)?;
+        let found = record.to_client()?;
+        if let Some(place) = loaded.get_mut(&tss) {
+            place.slice.serials.insert(found.serial, found.id);
         }
     }
     Ok(())

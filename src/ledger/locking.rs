@@ -1,7 +1,7 @@
 //! Beginning a batch, and the locks of its rows.
 
 use super::connection::EitherConnection;
-use super::postgres;
+use super::{postgres, sqlite};
 use crate::sma::Needs;
 use crate::terms::{ClientId, TssId};
 use diesel::connection::SimpleConnection as _;
@@ -9,10 +9,11 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// On PostgreSQL the transaction holds the locks; on SQLite it opens after signing (design decision 2).
+/// On PostgreSQL the transaction holds the locks; on SQLite it is only for loading, and the one that writes opens
+/// after signing (design decision 2).
 pub(super) fn begin(connection: &mut EitherConnection, lock_wait_ms: u32) -> QueryResult<()> {
     match connection {
-        EitherConnection::Sqlite(_) => Ok(()),
+        EitherConnection::Sqlite(connection) => connection.batch_execute(sqlite::BEGIN_TO_READ),
         EitherConnection::Postgres(connection) => begin_on_postgres(connection, lock_wait_ms),
     }
 }
@@ -54,12 +55,14 @@ fn lock_all_rows(connection: &mut PgConnection, needs: &BTreeMap<TssId, Needs>) 
         // While we waited for that right, its last holder may have used it.
         postgres::lock_tss(connection, &created)?;
     }
-    let clients: BTreeSet<String> = needs
-        .values()
-        .flat_map(|needs| needs.client_ids_new.iter().map(ToString::to_string))
-        .collect();
-    let clients: Vec<String> = clients.into_iter().collect();
-    postgres::lock_absent(connection, &clients)
+    postgres::lock_absent(connection, &new_clients(needs))
+}
+
+/// Ids of the clients that come into being, each once and in order.
+fn new_clients(needs: &BTreeMap<TssId, Needs>) -> Vec<String> {
+    let ids = needs.values().flat_map(|needs| &needs.client_ids_new);
+    let ids: BTreeSet<String> = ids.map(ToString::to_string).collect();
+    ids.into_iter().collect()
 }
 
 /// The same without waiting for anybody.
@@ -80,12 +83,7 @@ fn lock_free_rows(
     // The last holder of that right may have used it, and somebody may have locked what came of it.
     locked.extend(postgres::lock_free_tss(connection, &created)?);
     let present = postgres::present_tss(connection, &named(others))?;
-    let clients: BTreeSet<String> = needs
-        .values()
-        .flat_map(|needs| needs.client_ids_new.iter().map(ToString::to_string))
-        .collect();
-    let clients: Vec<String> = clients.into_iter().collect();
-    let clients = postgres::lock_free_absent(connection, &clients)?;
+    let clients = postgres::lock_free_absent(connection, &new_clients(needs))?;
     let is_late = |id: &TssId, needs: &Needs| {
         let has_row = is_in(&locked, id);
         let has_right = needs.free_device.is_none() || is_in(&created, id);
@@ -98,8 +96,5 @@ fn lock_free_rows(
 
 /// Ends what [`begin`] began; whether the connection can be used on.
 pub(super) fn rolled_back_politely(connection: &mut EitherConnection) -> bool {
-    match connection {
-        EitherConnection::Sqlite(_) => true,
-        EitherConnection::Postgres(connection) => connection.batch_execute("ROLLBACK").is_ok(),
-    }
+    connection.batch_execute("ROLLBACK").is_ok()
 }

@@ -1,8 +1,8 @@
 //! What is different on PostgreSQL: many nodes, row locks, durability by the server's settings.
 
-use super::LedgerError;
 use super::connection::ConnectError;
 use super::tables::{device, tss};
+use super::{LedgerError, postgres_url};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::result::Error as QueryError;
@@ -17,16 +17,6 @@ const MIGRATION_LOCK: i64 = 0x0073_6965_6765_6c00;
 
 /// READ COMMITTED, so that what is read under a row lock is what was committed last.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-
-/// What libpq is told unless the operator's own text says it: a node whose database is gone must
-/// notice within seconds, not after hours. Its tills have another node to ask, and not much patience.
-const CONNECTION_DEFAULTS: [(&str, &str); 5] = [
-    ("connect_timeout", "5"),
-    ("keepalives_idle", "3"),
-    ("keepalives_interval", "2"),
-    ("keepalives_count", "2"),
-    ("tcp_user_timeout", "7000"),
-];
 
 #[derive(QueryableByName)]
 struct Settings {
@@ -54,7 +44,7 @@ pub(super) fn connect(url: &str, patience: Patience) -> Result<PgConnection, Con
         lock_timeout_ms,
         standstill_ms,
     } = patience;
-    let mut connection = PgConnection::establish(&with_defaults(url))?;
+    let mut connection = PgConnection::establish(&postgres_url::with_defaults(url))?;
     let found: Settings = diesel::sql_query(
         "SELECT current_setting('fsync') AS fsync, \
          current_setting('full_page_writes') AS full_page_writes, \
@@ -95,39 +85,14 @@ pub(super) fn connect(url: &str, patience: Patience) -> Result<PgConnection, Con
     Ok(connection)
 }
 
-/// libpq takes URLs and lists of words; an earlier value gives way to a later one only in some
-/// versions, so what the operator wrote is never written twice.
-pub(super) fn with_defaults(url: &str) -> String {
-    let mut text = url.to_owned();
-    for (name, value) in CONNECTION_DEFAULTS {
-        if !url.contains(name) {
-            add_setting(&mut text, name, value);
-        }
-    }
-    text
-}
-
-/// The same database, with the tables in a schema of their own.
-pub(super) fn in_schema(url: &str, schema: &str) -> String {
-    let mut text = url.to_owned();
-    add_setting(&mut text, "options", &format!("-csearch_path={schema}"));
-    text
-}
-
-fn add_setting(text: &mut String, name: &str, value: &str) {
-    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
-    // Within a URL the second equals sign of a value has to be written otherwise.
-    let value = match is_url {
-        true => value.replace('=', "%3D"),
-        false => value.to_owned(),
-    };
-    text.push_str(match (is_url, text.contains('?')) {
-        (false, _) => " ",
-        (true, false) => "?",
-        (true, true) if text.ends_with(['?', '&']) => "",
-        (true, true) => "&",
-    });
-    text.push_str(&format!("{name}={value}"));
+/// For a connection that lanes sign on: all they ask for are rows by their keys, of which there may be many in one
+/// question. However few rows PostgreSQL thinks a table has, it is to take the index, and to plan that once; and
+/// it is not to compile what takes a millisecond.
+pub(super) fn prepare_to_sign(connection: &mut PgConnection) -> QueryResult<()> {
+    connection.batch_execute(
+        "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+         SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off",
+    )
 }
 
 /// Waits until no other node changes the schema.

@@ -8,21 +8,27 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions, metadata};
+use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// WAL with a sync per commit: an acknowledged commit survives a power cut (design decision 2).
+/// WAL with a sync per commit: an acknowledged commit survives a power cut (design decision 2). A commit brings
+/// the log into the file by itself only when `checkpoints` does not keep up, at 256 MiB.
 const SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON; \
-    PRAGMA temp_store = MEMORY;";
+    PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 65536;";
+
+/// For the one connection that signs. It keeps 32 MiB of pages. What a row refers to it writes itself, in the same
+/// commit, and counts whether it was there (`committing`), so that nobody has to look again.
+const SIGN: &str = "PRAGMA cache_size = -32768; PRAGMA foreign_keys = OFF";
+
+/// For the one that makes checkpoints: it is not to wait for readers while others wait for it.
+const BE_BRIEF: &str = "PRAGMA busy_timeout = 20";
 
 /// Held as long as the store is open: SQLite's own locks would let two servers take turns, and each
 /// would believe that it alone knows its TSSs.
@@ -47,137 +53,13 @@ struct Synchronous {
 struct Checkpoint {
     #[diesel(sql_type = BigInt)]
     busy: i64,
+    #[diesel(sql_type = BigInt)]
+    log: i64,
 }
 
 /// How often, and after which pauses, a database that is in use is tried again.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
-
-/// Longest wait of a lane for the lane before it. Longer than any batch takes.
-const LANE_WAIT: Duration = Duration::from_secs(30);
-
-/// Whose turn it is within this process. SQLite's own answer to two writers is to let one of them try
-/// again and again until it gives up; waiting in line is quicker and always ends.
-#[derive(Debug)]
-pub(super) struct Turns {
-    file: OpenFile,
-    lane_busy: Mutex<bool>,
-    lane_free: Condvar,
-    writer: Mutex<()>,
-}
-
-/// The right to sign: from the lock of a batch to its end. Nobody else changes what a lane loads, so
-/// the write transaction opens after signing, and a slow token does not keep logins waiting.
-#[derive(Debug)]
-pub(super) struct LaneTurn(Arc<Turns>);
-
-/// The database file as it was when the store was opened. SQLite goes on with a file that somebody has removed
-/// or replaced meanwhile, and what it commits there is gone with the process.
-#[derive(Debug)]
-struct OpenFile {
-    path: PathBuf,
-    identity: (u64, u64),
-    /// Whether it was ever found otherwise: some connections may read the other file from then on.
-    is_gone: AtomicBool,
-}
-
-impl OpenFile {
-    /// Device and number of the file at this place, if there is one.
-    fn identity(path: &Path) -> Option<(u64, u64)> {
-        let found = metadata(path).ok()?;
-        Some((found.dev(), found.ino()))
-    }
-}
-
-impl Turns {
-    /// For the database that was opened there.
-    ///
-    /// # Errors
-    /// When it is not there.
-    pub fn new(path: &Path) -> Result<Self, LedgerError> {
-        let found = OpenFile::identity(path);
-        let identity = found.ok_or_else(|| file_changed(path))?;
-        Ok(Self {
-            file: OpenFile {
-                path: path.to_owned(),
-                identity,
-                is_gone: AtomicBool::new(false),
-            },
-            lane_busy: Mutex::default(),
-            lane_free: Condvar::default(),
-            writer: Mutex::default(),
-        })
-    }
-
-    /// Whether the file that was opened has always been the one at its place. Cheap enough for every batch.
-    ///
-    /// # Errors
-    /// When it is not, or once was not.
-    pub fn check_file(&self) -> Result<(), LedgerError> {
-        let file = &self.file;
-        let is_other = OpenFile::identity(&file.path) != Some(file.identity);
-        if is_other {
-            file.is_gone.store(true, Ordering::Release);
-        }
-        if is_other || file.is_gone.load(Ordering::Acquire) {
-            return Err(file_changed(&file.path));
-        }
-        Ok(())
-    }
-
-    /// `None` when the lane before does not end.
-    pub fn take_lane(self: &Arc<Self>) -> Option<LaneTurn> {
-        let busy = self
-            .lane_busy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let (mut busy, waited) = self
-            .lane_free
-            .wait_timeout_while(busy, LANE_WAIT, |busy| *busy)
-            .unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
-            return None;
-        }
-        *busy = true;
-        Some(LaneTurn(Arc::clone(self)))
-    }
-
-    /// The right to write, for one transaction.
-    pub fn take_writer(&self) -> MutexGuard<'_, ()> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn file_changed(path: &Path) -> LedgerError {
-    LedgerError::Unsafe(format!(
-        "the ledger {} was removed or replaced while it is in use: nothing is signed; stop the server, put the \
-         file back together with its -wal file, and start anew",
-        path.display()
-    ))
-}
-
-impl LaneTurn {
-    /// As [`Turns::check_file`].
-    pub fn check_file(&self) -> Result<(), LedgerError> {
-        self.0.check_file()
-    }
-
-    /// The right to write, for the commit of the batch.
-    pub fn take_writer(&self) -> MutexGuard<'_, ()> {
-        self.0.take_writer()
-    }
-}
-
-impl Drop for LaneTurn {
-    fn drop(&mut self) {
-        *self
-            .0
-            .lane_busy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.lane_free.notify_one();
-    }
-}
 
 /// Makes sure that this is the only process with this database, and that the file is private.
 pub(super) fn take_process_lock(path: &Path) -> Result<ProcessLock, LedgerError> {
@@ -273,11 +155,9 @@ fn refuse_network_storage(path: &Path) -> Result<(), LedgerError> {
     Ok(())
 }
 
+/// Opens the file that is there. One that is not there is not made: that was done once, with the lock.
 pub(super) fn connect(path: &Path) -> Result<SqliteConnection, ConnectError> {
-    let text = path.to_str().ok_or_else(|| {
-        LedgerError::Unsafe("the path of the ledger must be valid UTF-8".to_owned())
-    })?;
-    let mut connection = SqliteConnection::establish(text)?;
+    let mut connection = SqliteConnection::establish(&existing(path)?)?;
     connection.batch_execute(SETTINGS)?;
     let mode: JournalMode = diesel::sql_query("PRAGMA journal_mode").get_result(&mut connection)?;
     let sync: Synchronous = diesel::sql_query("PRAGMA synchronous").get_result(&mut connection)?;
@@ -287,6 +167,44 @@ pub(super) fn connect(path: &Path) -> Result<SqliteConnection, ConnectError> {
         return Err(LedgerError::Unsafe(message.to_owned()).into());
     }
     Ok(connection)
+}
+
+/// The file as a URI, the one way to tell SQLite that it must exist.
+fn existing(path: &Path) -> Result<String, LedgerError> {
+    let text = path.to_str().ok_or_else(|| {
+        LedgerError::Unsafe("the path of the ledger must be valid UTF-8".to_owned())
+    })?;
+    let text = text.replace('%', "%25");
+    let text = text.replace('?', "%3f").replace('#', "%23");
+    // What follows two slashes would be the name of a machine.
+    let no_machine = if path.is_absolute() { "//" } else { "" };
+    Ok(format!("file:{no_machine}{text}?mode=rw"))
+}
+
+/// For a connection that lanes sign on.
+pub(super) fn prepare_to_sign(connection: &mut SqliteConnection) -> QueryResult<()> {
+    connection.batch_execute(SIGN)
+}
+
+/// For a connection that makes checkpoints.
+pub(super) fn be_brief(connection: &mut SqliteConnection) -> QueryResult<()> {
+    connection.batch_execute(BE_BRIEF)
+}
+
+/// Brings as much of the write-ahead log into the file as is possible beside everybody else. Answers with the
+/// pages that the log has.
+pub(super) fn checkpoint_beside(connection: &mut SqliteConnection) -> QueryResult<i64> {
+    let outcome: Checkpoint =
+        diesel::sql_query("PRAGMA wal_checkpoint(PASSIVE)").get_result(connection)?;
+    Ok(outcome.log)
+}
+
+/// Brings the rest into the file while nobody writes, so that the log begins anew. `false` when a reader is in
+/// the way.
+pub(super) fn checkpoint_whole(connection: &mut SqliteConnection) -> QueryResult<bool> {
+    let outcome: Checkpoint =
+        diesel::sql_query("PRAGMA wal_checkpoint(RESTART)").get_result(connection)?;
+    Ok(outcome.busy == 0)
 }
 
 /// Brings the write-ahead log into the file and empties it. `false` when a reader is in the way.
@@ -327,3 +245,6 @@ pub(super) fn back_up(
 
 /// Takes the one right to write before anything is read.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// Sees one state, whatever is committed meanwhile, and takes SQLite's own locks once for all queries.
+pub(super) const BEGIN_TO_READ: &str = "BEGIN";

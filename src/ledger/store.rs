@@ -1,13 +1,16 @@
 //! Opening the ledger. What can be asked of it stands in `accounts`, `devices`, `reading`, `exports`.
 
+use super::checkpoints::Checkpoints;
 use super::connection::{
     EitherConnection, Manager, Pooled, Writing, is_unique_violation, unavailable,
 };
 use super::lane::{LaneLedger, WithheldDevices};
-use super::lane_connection::{LaneConnection, LaneWitnesses, connect_error};
+use super::lane_connection::{LaneConnection, LaneWitnesses};
+use super::line::{Line, connect_error};
 use super::loading::{DeviceChoice, TokenLabels};
-use super::sqlite::{ProcessLock, Turns};
+use super::sqlite::ProcessLock;
 use super::tables::ledger_meta;
+use super::turns::Turns;
 use super::{Clearance, LedgerError, Released, postgres, sqlite};
 use crate::terms::Entropy;
 use diesel::prelude::*;
@@ -15,7 +18,7 @@ use diesel::r2d2::Pool;
 use diesel_migrations::MigrationHarness as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, OnceLock};
 
 /// Where the ledger is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,9 +63,13 @@ struct Inner {
     ledger_id: String,
     /// Only on SQLite.
     turns: Option<Arc<Turns>>,
+    /// Only on SQLite: what all lanes share.
+    line: OnceLock<Line>,
     withheld: WithheldDevices,
     clearance: Clearance,
     released: Released,
+    /// Before the lock, so that it ends earlier.
+    _checkpoints: Option<Checkpoints>,
     _lock: Option<ProcessLock>,
 }
 
@@ -86,7 +93,7 @@ impl Store {
             StoreConfig::Sqlite { path } => Some(sqlite::take_process_lock(path)?),
             StoreConfig::Postgres { .. } => None,
         };
-        let manager = Manager(config.clone());
+        let manager = Manager::new(config)?;
         let mut connection = manager.open().map_err(connect_error)?;
         migrate(&mut connection)?;
         let ledger_id = ledger_id(&mut connection, entropy)?;
@@ -105,7 +112,7 @@ impl Store {
             let path = path.display();
             return Err(LedgerError::Unsafe(format!("there is no ledger {path}")));
         }
-        let manager = Manager(config.clone());
+        let manager = Manager::new(config)?;
         let mut connection = manager.open().map_err(connect_error)?;
         let is_pending = match &mut connection {
             EitherConnection::Sqlite(connection) => {
@@ -130,18 +137,23 @@ impl Store {
         lock: Option<ProcessLock>,
     ) -> Result<Self, LedgerError> {
         let pool = manager.clone().pool()?;
-        let turns = match &manager.0 {
-            StoreConfig::Sqlite { path } => Some(Arc::new(Turns::new(path)?)),
-            StoreConfig::Postgres { .. } => None,
+        let file = manager.file().map(Arc::clone);
+        let turns = file.map(|file| Arc::new(Turns::new(file)));
+        let checkpoints = match (&turns, &lock) {
+            (Some(turns), Some(_)) => Some(Checkpoints::start(manager.clone(), Arc::clone(turns))?),
+            // PostgreSQL makes its own; beside a server that runs, the server does.
+            (None, _) | (_, None) => None,
         };
         let inner = Inner {
             manager,
             pool,
             ledger_id,
             turns,
+            line: OnceLock::new(),
             withheld: WithheldDevices::default(),
             clearance: Clearance::default(),
             released: Released::default(),
+            _checkpoints: checkpoints,
             _lock: lock,
         };
         Ok(Self {
@@ -149,7 +161,7 @@ impl Store {
         })
     }
 
-    /// A connection for one signing lane. On SQLite there can be only one lane at a time.
+    /// A connection for one signing lane; on SQLite all lanes share one.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -175,9 +187,6 @@ impl Store {
     }
 
     fn new_lane(&self, tokens: Option<TokenLabels>) -> Result<Box<dyn LaneLedger>, LedgerError> {
-        let manager = self.inner.manager.clone();
-        let connection = manager.open().map_err(connect_error)?;
-        let turns = self.inner.turns.clone();
         let choice = DeviceChoice {
             tokens,
             withheld: self.withheld().clone(),
@@ -186,16 +195,29 @@ impl Store {
             clearance: self.clearance().clone(),
             released: self.released().clone(),
         };
-        let lane = LaneConnection::new(manager, turns, choice, witnesses, connection)?;
+        let turns = self.inner.turns.clone();
+        let lane = LaneConnection::new(self.line()?, turns, choice, witnesses);
         Ok(Box::new(lane))
     }
 
-    /// How many lanes may sign at a time: 1 on SQLite, `None` = as many as wanted.
-    pub fn lanes_max(&self) -> Option<usize> {
-        match self.inner.manager.0 {
-            StoreConfig::Sqlite { .. } => Some(1),
-            StoreConfig::Postgres { .. } => None,
+    /// The connection of a lane.
+    fn line(&self) -> Result<Line, LedgerError> {
+        let new = || Line::open(self.manager().clone());
+        if self.inner.turns.is_none() {
+            return new();
         }
+        match self.inner.line.get() {
+            Some(line) => Ok(line.clone()),
+            None => {
+                let line = new()?;
+                Ok(self.inner.line.get_or_init(|| line).clone())
+            }
+        }
+    }
+
+    /// Whether other nodes may share it; SQLite serves one process.
+    pub fn is_shared(&self) -> bool {
+        self.inner.turns.is_none()
     }
 
     /// Identifier of this ledger, made with it.
@@ -234,7 +256,7 @@ impl Store {
     }
 
     pub(super) fn config(&self) -> &StoreConfig {
-        &self.inner.manager.0
+        self.inner.manager.config()
     }
 
     /// What the lanes of this process may sign with.

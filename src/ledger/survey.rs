@@ -4,7 +4,7 @@
 //! compared must be what lanes then sign with.
 
 use super::connection::{EitherConnection, unavailable};
-use super::lane_connection::connect_error;
+use super::line::connect_error;
 use super::store::Store;
 use super::tables::{device, ledger_meta, log_message, tss};
 use super::values::{damaged, named, parse, serial, signed, time, unsigned};

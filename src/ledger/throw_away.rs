@@ -1,9 +1,9 @@
 //! A ledger for a measurement, beside a real one and in the same kind of database.
 
 use super::connection::unavailable;
-use super::lane_connection::connect_error;
+use super::line::connect_error;
 use super::postgres::Patience;
-use super::{LedgerError, StoreConfig, postgres};
+use super::{LedgerError, StoreConfig, postgres, postgres_url};
 use crate::terms::Entropy;
 use diesel::connection::SimpleConnection as _;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ impl ThrowAway {
                 execute(url, &format!("CREATE SCHEMA {name}"))?;
                 Ok(Self {
                     config: StoreConfig::Postgres {
-                        url: postgres::in_schema(url, &name),
+                        url: postgres_url::in_schema(url, &name),
                         connections_max: *connections_max,
                         lock_timeout_ms: *lock_timeout_ms,
                         standstill_ms: *standstill_ms,

@@ -136,9 +136,9 @@ impl Store {
         now: SeTime,
     ) -> Result<Switched> {
         let mut connection = self.writing()?;
-        begin(&mut connection, label).map_err(unavailable(WRITE))?;
         let expected_epoch = expected_epoch.map(signed);
-        let switched = switch(&mut connection, label, section, expected_epoch, now)
+        let switched = begin(&mut connection, label)
+            .and_then(|()| switch(&mut connection, label, section, expected_epoch, now))
             .and_then(|switched| connection.batch_execute("COMMIT").map(|()| switched));
         if switched.is_err() {
             // After a COMMIT without an answer there is nothing to take back, and the epoch tells.

@@ -1,6 +1,7 @@
 //! One lane: the thread-owned heart of signing.
 
 use super::SigningError;
+use super::bad_devices::BadDevices;
 use super::doubt::refuse_doubtful;
 use super::job::Job;
 use super::lanes::LaneSettings;
@@ -13,9 +14,7 @@ use super::recovery::{Unfinished, answer_by_fate};
 use super::signed::{BadDevice, SignedTss, WRONG_KEY, sign_all};
 use super::tokens::Deadline;
 use super::trouble::Trouble;
-use crate::ledger::{
-    Batch, Clearance, LaneLedger, LedgerError, LoadedTss, TssBatch, WithheldDevices,
-};
+use crate::ledger::{Batch, Clearance, LaneLedger, LedgerError, LoadedTss};
 use crate::sma::{self, Command, Needs};
 use crate::terms::{Clock, TssId, chain};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,13 +40,10 @@ pub(super) struct Lane {
     pub(super) locked_out: LockedOut,
     /// Signs nothing more until a person has looked and started the server anew.
     pub(super) stopped: BTreeSet<TssId>,
-    /// Devices that the ledger gives to no lane of this process: those of unfinished batches, and those
-    /// in `bad_devices`.
-    pub(super) withheld: WithheldDevices,
     /// What was compared with the witnesses of this process.
     clearance: Clearance,
-    /// Their keys do not sign, and the ledger has not been told yet.
-    pub(super) bad_devices: Vec<BadDevice>,
+    /// Those that no TSS is made of, and those of unfinished batches.
+    pub(super) bad_devices: BadDevices,
     /// What it has counted.
     pub(super) meter: Arc<LaneMeter>,
 }
@@ -61,7 +57,7 @@ impl Lane {
         settings: LaneSettings,
     ) -> Self {
         Self {
-            withheld: ledger.withheld(),
+            bad_devices: BadDevices::new(ledger.withheld()),
             clearance: ledger.clearance(),
             ledger,
             tokens,
@@ -75,7 +71,6 @@ impl Lane {
             trouble: Trouble::default(),
             locked_out: LockedOut::default(),
             stopped: BTreeSet::new(),
-            bad_devices: Vec::new(),
             meter: Arc::default(),
         }
     }
@@ -90,31 +85,13 @@ impl Lane {
             let is_farewell = matches!(job.command, Command::DeclareDefective);
             self.stopped.contains(&job.tss) && !is_farewell
         });
-        let mut batches = vec![self.locked_out.queue_up(jobs)];
+        let (clock, settings) = (Arc::clone(&self.clock), self.settings);
+        let jobs = self.locked_out.queue_up(jobs, clock.as_ref(), &settings);
+        let mut batches = vec![jobs];
         while let Some(jobs) = batches.pop() {
             batches.extend(self.work_off(jobs));
         }
-        self.set_bad_devices_aside();
-    }
-
-    /// Where the ledger does not take it, the device stays withheld, and the next batch tries again.
-    fn set_bad_devices_aside(&mut self) {
-        let (ledger, withheld) = (&mut self.ledger, &self.withheld);
-        self.bad_devices.retain(
-            |bad| match ledger.set_device_aside(bad.device, bad.reason) {
-                Ok(()) => {
-                    withheld.release(bad.device);
-                    false
-                }
-                Err(error) => {
-                    tracing::error!(
-                        device = %bad.device, error = %chain(&error),
-                        "device {} could not be marked as unusable yet", bad.device
-                    );
-                    true
-                }
-            },
-        );
+        self.bad_devices.tell(self.ledger.as_mut());
     }
 
     /// Order is the point of this function: fenced, decided, signed, kept, told.
@@ -135,20 +112,15 @@ impl Lane {
             }
         };
         let late = held.late();
-        needs.retain(|tss, _| !late.contains(tss));
         let (late, jobs) = jobs.into_iter().partition(|job| late.contains(&job.tss));
-        let wait_ms = self.settings.lock_wait_ms;
-        self.locked_out.wait(late, self.clock.as_ref(), wait_ms);
+        self.locked_out.wait(late, clock.as_ref(), &self.settings);
         let loaded = held.take_loaded();
-        let jobs: Vec<Job> = jobs;
+        self.bad_devices.look_for_switches(&loaded);
         let jobs = refuse_doubtful(jobs, &loaded, &self.tokens, &self.clearance);
         if jobs.is_empty() {
             return Vec::new();
         }
-        let time = BatchTime {
-            now: self.clock.now(),
-            step: self.clock.last_step(),
-        };
+        let time = BatchTime::of(clock.as_ref());
         let rounds = Rounds {
             loaded,
             rules: &self.rules,
@@ -156,31 +128,25 @@ impl Lane {
             seen: &self.clock_steps_seen,
         };
         let planned = rounds.decide_all(jobs);
-        let deadline = Deadline::after(self.clock.as_ref(), self.settings.hsm_timeout_ms);
+        let deadline = Deadline::after(clock.as_ref(), self.settings.hsm_timeout_ms);
         let signed = measured.sign(|| sign_all(planned, &self.tokens, &deadline));
         let sorted = rounds.drop_failed(signed);
-        let loaded = rounds.loaded;
         self.decided_anew.extend(sorted.again);
         self.stopped.extend(sorted.broken);
-        let bad = sorted.bad_devices.iter().map(|bad| bad.device);
-        bad.for_each(|device| self.withheld.withhold(device));
-        let for_good = |bad: &BadDevice| !bad.on_standby;
-        self.bad_devices
-            .extend(sorted.bad_devices.into_iter().filter(for_good));
+        self.bad_devices.take(sorted.bad_devices);
         let (batch, told, clock_told) = gather(sorted.kept);
         if batch.entries.is_empty() {
             drop(held);
             self.put_aside(told.into_iter().flat_map(Told::release).collect());
             return Vec::new();
         }
-        // To the ledger they look free until the commit is there; their keys have signed already.
-        let used = batch.entries.iter().filter_map(TssBatch::new_device);
-        used.for_each(|device| self.withheld.withhold(device));
+        self.bad_devices.withhold_used(&batch);
+        needs.retain(|tss, _| batch.writes(*tss));
         // From here on the batch exists; if we fall, it is what we get up with.
         let unfinished = Arc::new(Unfinished {
             batch,
             needs,
-            before: loaded,
+            before: rounds.loaded,
             clock_told,
             clock_step: time.step,
         });

@@ -20,7 +20,7 @@ use std::time::Duration;
 /// How lanes are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneSettings {
-    /// Lanes per token; on SQLite there is one for all.
+    /// Lanes per token; on SQLite so many for all tokens together.
     pub lanes_per_token: usize,
     /// Commands that may wait or be at work in one lane; the next one is told to come back.
     pub queue_len_max: usize,
@@ -253,13 +253,13 @@ impl Router {
     }
 }
 
-/// The lanes to start, each with the token it belongs to. Where only one lane may write, it belongs to
-/// all tokens, which the empty label says.
+/// The lanes to start, each with the token it belongs to. Where they share one connection, more of them for each
+/// token would gain nothing: they belong to all tokens, which the empty label says.
 fn lane_tokens(store: &Store, tokens: &TokenPairs, settings: LaneSettings) -> Vec<String> {
-    if store.lanes_max() == Some(1) {
-        return vec![String::new()];
-    }
     let lanes = settings.lanes_per_token.max(1);
+    if !store.is_shared() {
+        return vec![String::new(); lanes];
+    }
     tokens
         .keys()
         .flat_map(|token| std::iter::repeat_n(token.clone(), lanes))

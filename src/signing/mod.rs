@@ -4,6 +4,7 @@
 //! and a batch whose commit failed or has an unknown outcome is finished with the same bytes before
 //! anything new is signed for its TSSs (design decision 1). Deliberately absent: HTTP types, async.
 
+mod bad_devices;
 #[cfg(test)]
 mod crash_tests;
 mod doubt;

@@ -7,7 +7,7 @@ use super::message::PlannedMessage;
 use crate::csp::KeyPair;
 use crate::ledger::{ActiveToken, LoadedTss, TssBatch};
 use crate::sma::{self, Answer, Plan, Slice, Step};
-use crate::terms::{ClockStep, SeTime, SignatureCounter, TssId};
+use crate::terms::{Clock, ClockStep, SeTime, SignatureCounter, TssId};
 use std::collections::BTreeMap;
 
 /// How far behind the last message the clock may be; the message then gets the last time again
@@ -19,6 +19,16 @@ const CLOCK_BEHIND_S_MAX: i64 = 1;
 pub(super) struct BatchTime {
     pub now: SeTime,
     pub step: Option<ClockStep>,
+}
+
+impl BatchTime {
+    /// This moment.
+    pub fn of(clock: &dyn Clock) -> Self {
+        Self {
+            now: clock.now(),
+            step: clock.last_step(),
+        }
+    }
 }
 
 /// What was decided for one TSS: the state afterwards, the messages in between, the answers.

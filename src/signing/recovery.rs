@@ -3,7 +3,7 @@
 use super::early::Early;
 use super::lane::Lane;
 use super::plan::Told;
-use crate::ledger::{Batch, CommitError, LedgerError, LoadedTss, TssBatch};
+use crate::ledger::{Batch, CommitError, Held, LedgerError, LoadedTss, TssBatch};
 use crate::sma::{Needs, Slice};
 use crate::terms::{ClockStep, TssId};
 use std::borrow::Cow;
@@ -50,6 +50,8 @@ enum Standing {
     Kept,
     /// Something else stands in its place.
     Overtaken,
+    /// Not looked at: another node holds one of its TSSs.
+    Late,
 }
 
 impl Lane {
@@ -79,7 +81,7 @@ impl Lane {
                 Fate::Kept => self.was_kept(&work),
                 Fate::Dropped => {
                     self.forget(&work);
-                    self.release_devices(&work.batch);
+                    self.bad_devices.release_used(&work.batch);
                 }
                 Fate::Unfinished => {}
             }
@@ -94,18 +96,11 @@ impl Lane {
         // Before any answer, so that no answer is forgotten.
         self.ledger.released(&work.batch);
         self.forget(work);
-        self.release_devices(&work.batch);
+        self.bad_devices.release_used(&work.batch);
         self.wake_early(&work.batch);
         if let Some(step) = work.clock_step {
             let told = work.clock_told.iter().map(|tss| (*tss, step.sequence));
             self.clock_steps_seen.extend(told);
-        }
-    }
-
-    /// The ledger knows by now what became of them.
-    fn release_devices(&self, batch: &Batch) {
-        for device in batch.entries.iter().filter_map(TssBatch::new_device) {
-            self.withheld.release(device);
         }
     }
 
@@ -128,10 +123,12 @@ impl Lane {
                     return Progress::Settled(Fate::Dropped);
                 }
                 // The others of the batch may still stand where they stood.
-                Ok(Standing::Overtaken) | Err(LedgerError::Damaged(_)) if !is_alone => {
+                Ok(Standing::Overtaken | Standing::Late) | Err(LedgerError::Damaged(_))
+                    if !is_alone =>
+                {
                     return Progress::TakeApart;
                 }
-                Ok(Standing::Overtaken | Standing::Open) => {}
+                Ok(Standing::Overtaken | Standing::Open | Standing::Late) => {}
                 Err(error) => {
                     self.trouble.tell(&error);
                     return Progress::Settled(Fate::Unfinished);
@@ -151,6 +148,9 @@ impl Lane {
     fn finish_once(&mut self, work: &Unfinished) -> Result<Standing, LedgerError> {
         // Taking the lock also waits for a commit that may still be running in the database.
         let mut held = self.ledger.lock(&work.needs)?;
+        if work.batch.entries.len() > 1 && !held.late().is_empty() {
+            return Ok(Standing::Late);
+        }
         // Whoever else holds it may be committing this very batch.
         held.require_all()?;
         let loaded = held.take_loaded();
@@ -166,8 +166,7 @@ impl Lane {
                 CommitError::RolledBack { .. } | CommitError::Unknown { .. } => Ok(Standing::Open),
             };
         }
-        drop(held);
-        self.compare(&work.batch)
+        compare(held.as_mut(), &work.batch)
     }
 
     /// Whether the one TSS of this batch was to be created with a device that another one has by now.
@@ -181,20 +180,20 @@ impl Lane {
             _ => Ok(false),
         }
     }
+}
 
-    /// A batch is kept as a whole or not at all. Every message is looked at: a signer that went on from
-    /// the same counter may, with a token that signs the same way each time, have begun like we did.
-    fn compare(&mut self, batch: &Batch) -> Result<Standing, LedgerError> {
-        for entry in &batch.entries {
-            for message in &entry.messages {
-                let stored = self.ledger.message(entry.tss, message.signature_counter)?;
-                if stored.as_deref() != Some(message.der.as_slice()) {
-                    return Ok(Standing::Overtaken);
-                }
+/// A batch is kept as a whole or not at all. Every message is looked at: a signer that went on from
+/// the same counter may, with a token that signs the same way each time, have begun like we did.
+fn compare(held: &mut dyn Held, batch: &Batch) -> Result<Standing, LedgerError> {
+    for entry in &batch.entries {
+        for message in &entry.messages {
+            let stored = held.message(entry.tss, message.signature_counter)?;
+            if stored.as_deref() != Some(message.der.as_slice()) {
+                return Ok(Standing::Overtaken);
             }
         }
-        Ok(Standing::Kept)
     }
+    Ok(Standing::Kept)
 }
 
 impl Unfinished {

@@ -6,6 +6,7 @@ use super::pairs::{Member, TokenPairs};
 use super::plan::PlannedTss;
 use super::tokens::Deadline;
 use crate::csp::{CspError, KeyPair};
+use crate::ledger::ActiveToken;
 use crate::terms::{SerialNumber, TssId, chain};
 use std::collections::BTreeMap;
 
@@ -28,35 +29,27 @@ pub(super) fn sign_all(
     deadline: &Deadline<'_>,
 ) -> Vec<SignedTss> {
     let mut work = BTreeMap::<(&str, &str), (&Member, Work)>::new();
-    for (at, tss) in planned.iter().enumerate() {
-        let Some((label, member)) = signer(tss, tokens) else {
-            continue;
-        };
-        let Some(key) = &tss.key else {
-            continue;
-        };
-        let empty = || (member, Work::default());
-        let place = work.entry((label, &member.name)).or_insert_with(empty);
-        let (places, digests) = &mut place.1;
-        for (number, message) in tss.messages.iter().enumerate() {
-            places.push((at, number));
-            digests.push((key.clone(), message.digest.clone()));
+    let mut signed = Vec::with_capacity(planned.len());
+    for (at, planned) in planned.into_iter().enumerate() {
+        let signer = signer(&planned, tokens);
+        if let (Some((label, member, _)), Some(key)) = (signer, &planned.key) {
+            let empty = || (member, Work::default());
+            let place = work.entry((label, &member.name)).or_insert_with(empty);
+            let (places, digests) = &mut place.1;
+            for (number, message) in planned.messages.iter().enumerate() {
+                places.push((at, number));
+                digests.push((key.clone(), message.digest.clone()));
+            }
         }
+        signed.push(SignedTss {
+            on_standby: signer.is_some_and(|(_, _, is_main)| !is_main),
+            planned,
+            failure: None,
+        });
     }
     let begun: Vec<_> = work
         .into_values()
         .map(|(member, (places, digests))| (places, member.token.begin(digests)))
-        .collect();
-    let mut signed: Vec<_> = planned
-        .into_iter()
-        .map(|planned| SignedTss {
-            on_standby: signer(&planned, tokens).is_some_and(|(label, member)| {
-                let pair = tokens.get(label);
-                pair.is_some_and(|pair| pair.main().name != member.name)
-            }),
-            planned,
-            failure: None,
-        })
         .collect();
     for (places, signatures) in begun {
         for ((at, number), result) in places.into_iter().zip(signatures.wait(deadline)) {
@@ -68,14 +61,15 @@ pub(super) fn sign_all(
     signed
 }
 
-/// The token that signs for a TSS: the active one, as loaded under its lock.
-fn signer<'a>(tss: &PlannedTss, tokens: &'a TokenPairs) -> Option<(&'a str, &'a Member)> {
+/// The token that signs for a TSS, the active one, as loaded under its lock; and whether it is the main one.
+fn signer<'a>(tss: &PlannedTss, tokens: &'a TokenPairs) -> Option<(&'a str, &'a Member, bool)> {
     let (label, pair) = tokens.get_key_value(tss.token.as_ref()?)?;
     let section = tss.active.as_ref().map(|active| active.section.as_str());
     if let Some(section) = section {
         pair.saw_active(section);
     }
-    Some((label, pair.active(section)?))
+    let member = pair.active(section)?;
+    Some((label, member, member.name == pair.main().name))
 }
 
 /// What is left of a TSS whose messages were not all signed.
@@ -97,8 +91,8 @@ pub(super) struct BadDevice {
     pub device: SerialNumber,
     /// For the person who looks into the ledger.
     pub reason: &'static str,
-    /// Only on the standby, so the ledger need not know.
-    pub on_standby: bool,
+    /// Set where it is so only on the standby, which was active then; the ledger need not know.
+    pub standby: Option<ActiveToken>,
 }
 
 impl SignedTss {
@@ -137,7 +131,7 @@ impl SignedTss {
         (is_new && !stays).then_some(BadDevice {
             device: device.serial_number,
             reason,
-            on_standby: self.on_standby,
+            standby: self.planned.active.clone().filter(|_| self.on_standby),
         })
     }
 

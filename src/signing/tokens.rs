@@ -1,12 +1,11 @@
 //! The tokens that can sign, each with a bounded pool of signer threads.
 
-use super::Signs;
 use super::meter::{TokenErrors, TokenMeter};
+use super::{Signs, lock};
 use crate::csp::{Csp, CspError, KeyPair, ModuleError};
 use crate::terms::{Clock, Environment, chain};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -27,19 +26,53 @@ struct SignWork {
     /// Place of the first among those of its batch.
     first: usize,
     digests: VecDeque<(KeyPair, Vec<u8>)>,
-    done: Sender<Made>,
     /// Gone once the batch waits no longer.
-    wanted: Weak<()>,
+    made: Weak<Board>,
 }
 
 type SignResult = Result<Vec<u8>, CspError>;
 
-/// What a signer has made in one go: the place of the first, and the results in order.
-type Made = (usize, Vec<SignResult>);
+/// Where the signatures of one batch come together.
+struct Board {
+    made: Mutex<Made>,
+    complete: Condvar,
+}
 
-/// Most signatures that a signer takes at once. To hand each over by itself takes about as long as a quick
-/// token takes to sign; on the other hand, all of them wait when the token hangs.
+/// Results in the order of the digests, as far as they are there.
+struct Made {
+    results: Vec<Option<SignResult>>,
+    missing: usize,
+}
+
+/// Most signatures that a signer takes at once: to take each by itself costs about as long as a quick token
+/// takes to sign. On the other hand, all of them wait when the token hangs.
 const TAKEN_MAX: usize = 16;
+
+impl Board {
+    fn new(len: usize) -> Self {
+        let made = Made {
+            results: std::iter::repeat_with(|| None).take(len).collect(),
+            missing: len,
+        };
+        Self {
+            made: Mutex::new(made),
+            complete: Condvar::new(),
+        }
+    }
+
+    fn put(&self, place: usize, result: SignResult) {
+        let mut made = lock(&self.made);
+        let Some(empty) = made.results.get_mut(place).filter(|kept| kept.is_none()) else {
+            return;
+        };
+        *empty = Some(result);
+        made.missing = made.missing.saturating_sub(1);
+        // Nobody is woken for a part of it.
+        if made.missing == 0 {
+            self.complete.notify_all();
+        }
+    }
+}
 
 impl Token {
     /// Starts `signers` threads, which end when the token is dropped.
@@ -112,22 +145,17 @@ impl Token {
 
     /// Begins to sign all digests, in parallel, each tried once more if it fails.
     pub(super) fn begin(&self, digests: Vec<(KeyPair, Vec<u8>)>) -> Signatures<'_> {
-        let (done, results) = channel();
-        let wanted = Arc::new(());
-        let made = digests.iter().map(|_| None).collect();
+        let board = Arc::new(Board::new(digests.len()));
         let work = SignWork {
             first: 0,
             digests: digests.into(),
-            done,
-            wanted: Arc::downgrade(&wanted),
+            made: Arc::downgrade(&board),
         };
         self.queue.lock().work.push_back(work);
         self.queue.changed.notify_all();
         Signatures {
             token: self,
-            results,
-            made,
-            wanted: Some(wanted),
+            board: Some(board),
         }
     }
 }
@@ -171,27 +199,23 @@ impl<'a> Deadline<'a> {
 /// yet: the module may still be working on it, but its signature never leaves this file.
 pub(super) struct Signatures<'a> {
     token: &'a Token,
-    results: Receiver<Made>,
-    made: Vec<Option<SignResult>>,
-    wanted: Option<Arc<()>>,
+    board: Option<Arc<Board>>,
 }
 
 impl Signatures<'_> {
     /// Waits for them, at most until the deadline. Results in the order of the digests; what is not
     /// there in time counts as not signed. A token that has said anything meanwhile is only busy; one
     /// that has not is gone.
-    pub fn wait(mut self, deadline: &Deadline<'_>) -> Vec<SignResult> {
-        let mut missing = self.made.len();
-        while missing > 0
-            && let Ok((first, results)) = self.results.recv_timeout(deadline.left())
-        {
-            for (place, result) in self.made.iter_mut().skip(first).zip(results) {
-                *place = Some(result);
-                missing = missing.saturating_sub(1);
-            }
-        }
+    pub fn wait(self, deadline: &Deadline<'_>) -> Vec<SignResult> {
+        let Some(board) = &self.board else {
+            return Vec::new();
+        };
+        let (mut made, _) = board
+            .complete
+            .wait_timeout_while(lock(&board.made), deadline.left(), |made| made.missing > 0)
+            .unwrap_or_else(PoisonError::into_inner);
         let token = self.token.csp.token();
-        let is_silent = missing == self.made.len();
+        let is_silent = made.missing == made.results.len();
         let late = || match is_silent {
             true => CspError::DeviceGone {
                 token: token.to_owned(),
@@ -201,7 +225,7 @@ impl Signatures<'_> {
                 token: token.to_owned(),
             },
         };
-        std::mem::take(&mut self.made)
+        std::mem::take(&mut made.results)
             .into_iter()
             .map(|result| result.unwrap_or_else(|| Err(late())))
             .collect()
@@ -211,9 +235,9 @@ impl Signatures<'_> {
 impl Drop for Signatures<'_> {
     fn drop(&mut self) {
         // A token that hangs must not collect what nobody waits for.
-        self.wanted = None;
+        self.board = None;
         let mut waiting = self.token.queue.lock();
-        waiting.work.retain(|work| work.wanted.strong_count() > 0);
+        waiting.work.retain(|work| work.made.strong_count() > 0);
     }
 }
 
@@ -235,7 +259,7 @@ struct Waiting {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     /// The thread has let go of the token.
@@ -262,8 +286,7 @@ impl Queue {
         let taken = SignWork {
             first: front.first,
             digests: std::mem::replace(&mut front.digests, rest),
-            done: front.done.clone(),
-            wanted: Weak::clone(&front.wanted),
+            made: Weak::clone(&front.made),
         };
         front.first = front.first.saturating_add(share);
         Some(taken)
@@ -272,12 +295,13 @@ impl Queue {
 
 fn sign_until_closed(csp: &dyn Csp, queue: &Queue, meter: &TokenMeter) {
     while let Some(work) = queue.next() {
-        let digests = work.digests.iter();
-        // Nobody may wait any more for those behind one that took long.
-        let wanted = digests.take_while(|_| work.wanted.strong_count() > 0);
-        let made = wanted.map(|(key, digest)| sign_safely(csp, key, digest, meter));
-        // The lane may have given up waiting; the signatures then never left the CSP.
-        let _ = work.done.send((work.first, made.collect()));
+        for (place, (key, digest)) in (work.first..).zip(&work.digests) {
+            // The lane may have given up waiting, and nobody may wait for those behind one that took long.
+            let Some(board) = work.made.upgrade() else {
+                break;
+            };
+            board.put(place, sign_safely(csp, key, digest, meter));
+        }
     }
 }
 

@@ -46,6 +46,16 @@ impl Bell {
         !state.stop
     }
 
+    /// Waits that long, whether it rings or not; `false` when it is time to end. A ring meanwhile is not lost.
+    pub fn rest(&self, long: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, long, |state| !state.stop)
+            .unwrap_or_else(PoisonError::into_inner);
+        !state.stop
+    }
+
     fn change(&self, change: impl FnOnce(&mut Rung)) {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();

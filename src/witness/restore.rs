@@ -144,13 +144,13 @@ fn restore_some(
     let first = messages
         .first()
         .map(|message| message.read.signature_counter);
+    let mut held = lane.lock(&BTreeMap::from([(tss, needs)]))?;
+    held.require_all()?;
     let mut stored = BTreeMap::new();
     for message in &messages {
         let counter = SignatureCounter::new(message.read.signature_counter);
-        stored.insert(counter.value(), lane.message(tss, counter)?);
+        stored.insert(counter.value(), held.message(tss, counter)?);
     }
-    let mut held = lane.lock(&BTreeMap::from([(tss, needs)]))?;
-    held.require_all()?;
     let loaded = held.take_loaded().remove(&tss);
     let (Some(loaded), Some(_)) = (loaded, first) else {
         return Err(RestoreError::NoTss(tss));

@@ -364,7 +364,7 @@ fn a_filter_that_cannot_be_read_is_an_error_and_holds_nobody_up() {
 fn an_export_that_meets_an_error_of_the_ledger_is_tried_again_and_holds_nobody_up() {
     let (mut rig, ..) = two_tills();
     let unlucky = rig.request("", 500).id;
-    let next = rig.request("transaction_number=4711", 501).id;
+    let next = rig.request("transaction_number=1", 501).id;
     // Whoever counts messages now gets an error; that exports were taken is counted by the database.
     rig.damage(
         "ALTER TABLE log_message RENAME TO log_message_away;
@@ -386,7 +386,7 @@ fn an_export_that_meets_an_error_of_the_ledger_is_tried_again_and_holds_nobody_u
     worker.wake();
     wait_until("both have ended", || {
         [unlucky, next].map(|id| state(&rig, id).state)
-            == [ExportState::Completed, ExportState::Error]
+            == [ExportState::Completed, ExportState::Completed]
     });
     worker.stop();
     let row = state(&rig, unlucky);

@@ -23,7 +23,7 @@ const STATES: [TransactionState; 3] = [
     TransactionState::Cancelled,
 ];
 
-#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[derive(Clone, Debug, Insertable, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = tss_transaction, treat_none_as_default_value = false)]
 pub(in crate::ledger) struct TransactionRecord {
     pub tss_id: String,
@@ -37,29 +37,7 @@ pub(in crate::ledger) struct TransactionRecord {
     pub metadata: String,
 }
 
-/// What a step changes of a transaction. Without its keys: to write them, even with the values they have,
-/// makes a database look into its indexes and for rows that refer to them.
-#[derive(AsChangeset, Debug)]
-#[diesel(table_name = tss_transaction, treat_none_as_null = true)]
-pub(in crate::ledger) struct TransactionChanges<'a> {
-    state: &'a str,
-    latest_revision: i64,
-    client_id: &'a str,
-    time_end: Option<i64>,
-    metadata: &'a str,
-}
-
 impl TransactionRecord {
-    pub fn changes(&self) -> TransactionChanges<'_> {
-        TransactionChanges {
-            state: &self.state,
-            latest_revision: self.latest_revision,
-            client_id: &self.client_id,
-            time_end: self.time_end,
-            metadata: &self.metadata,
-        }
-    }
-
     pub fn new(tss: TssId, transaction: &Transaction) -> Self {
         Self {
             tss_id: tss.to_string(),
@@ -112,7 +90,7 @@ impl TransactionRecord {
     }
 }
 
-#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[derive(Clone, Debug, Insertable, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = transaction_step, treat_none_as_default_value = false)]
 pub(in crate::ledger) struct StepRecord {
     pub tss_id: String,

@@ -75,57 +75,7 @@ impl From<&Tss> for TssRecord {
     }
 }
 
-/// What can change of a TSS. Without its owner and its device, which have indexes: to write a column of an index, even with the
-/// value it has, makes a database look into that index.
-#[derive(AsChangeset, Debug)]
-#[diesel(table_name = tss, treat_none_as_null = true)]
-pub(in crate::ledger) struct TssChanges<'a> {
-    signature_counter: i64,
-    state: &'a str,
-    description: &'a str,
-    transaction_counter: i64,
-    last_se_time: i64,
-    clients_registered: i64,
-    transactions_open: i64,
-    admin_pin: Option<&'a [u8]>,
-    admin_pin_retries: i64,
-    admin_puk_failures: i64,
-    admin_puk_blocked_until: i64,
-    admin_sealed_puk: Option<&'a [u8]>,
-    admin_session: Option<&'a str>,
-    metadata: &'a str,
-    time_creation: i64,
-    time_uninit: Option<i64>,
-    time_init: Option<i64>,
-    time_disable: Option<i64>,
-    time_defective: Option<i64>,
-}
-
 impl TssRecord {
-    pub fn changes(&self) -> TssChanges<'_> {
-        TssChanges {
-            signature_counter: self.signature_counter,
-            state: &self.state,
-            description: &self.description,
-            transaction_counter: self.transaction_counter,
-            last_se_time: self.last_se_time,
-            clients_registered: self.clients_registered,
-            transactions_open: self.transactions_open,
-            admin_pin: self.admin_pin.as_deref(),
-            admin_pin_retries: self.admin_pin_retries,
-            admin_puk_failures: self.admin_puk_failures,
-            admin_puk_blocked_until: self.admin_puk_blocked_until,
-            admin_sealed_puk: self.admin_sealed_puk.as_deref(),
-            admin_session: self.admin_session.as_deref(),
-            metadata: &self.metadata,
-            time_creation: self.time_creation,
-            time_uninit: self.time_uninit,
-            time_init: self.time_init,
-            time_disable: self.time_disable,
-            time_defective: self.time_defective,
-        }
-    }
-
     pub fn to_tss(&self, device: &DeviceRecord) -> Result<Tss, LedgerError> {
         let mut device = device.to_device()?;
         device.signature_counter =
@@ -175,7 +125,9 @@ impl TssRecord {
     }
 }
 
-#[derive(AsChangeset, Clone, Debug, Identifiable, Insertable, Queryable, Selectable)]
+#[derive(
+    AsChangeset, Clone, Debug, Identifiable, Insertable, Queryable, QueryableByName, Selectable,
+)]
 #[diesel(table_name = client)]
 pub(in crate::ledger) struct ClientRecord {
     pub id: String,

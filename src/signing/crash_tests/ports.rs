@@ -234,21 +234,6 @@ impl LaneLedger for FakeLedger {
         Ok(Box::new(held))
     }
 
-    fn message(
-        &mut self,
-        tss: TssId,
-        counter: SignatureCounter,
-    ) -> Result<Option<Vec<u8>>, LedgerError> {
-        if self.process.call(Seam::Message).is_some() {
-            return Err(unavailable());
-        }
-        let disk = self.process.shared.disk();
-        Ok(disk
-            .messages
-            .get(&(tss, counter))
-            .map(|kept| kept.der.clone()))
-    }
-
     fn is_device_taken(&mut self, device: SerialNumber) -> Result<bool, LedgerError> {
         if self.process.call(Seam::Message).is_some() {
             return Err(unavailable());
@@ -289,6 +274,21 @@ impl Held for FakeHeld<'_> {
 
     fn late(&self) -> &BTreeSet<TssId> {
         &self.late
+    }
+
+    fn message(
+        &mut self,
+        tss: TssId,
+        counter: SignatureCounter,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        if self.ledger.process.call(Seam::Message).is_some() {
+            return Err(unavailable());
+        }
+        let disk = self.ledger.process.shared.disk();
+        Ok(disk
+            .messages
+            .get(&(tss, counter))
+            .map(|kept| kept.der.clone()))
     }
 
     fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), CommitError> {

@@ -2,7 +2,7 @@
 
 use crate::support::ledger::{
     self as sample, Place, Work, batch, commit_for, counter, create_tss, device, load, lock_only,
-    organization, to_create, tss_id,
+    organization, stored, to_create, tss_id, with_all,
 };
 use siegel::ledger::{Batch, CommitError, LaneLedger, Store};
 use siegel::sma::{Needs, Slice, TransactionRef, TransactionState};
@@ -129,7 +129,7 @@ fn many_tss_are_kept_in_one_commit(place: &Place) {
     for entry in &whole.entries {
         assert_eq!(entry.messages.len(), 5);
         for message in &entry.messages {
-            let kept = lane.message(entry.tss, message.signature_counter).unwrap();
+            let kept = stored(lane.as_mut(), entry.tss, message.signature_counter);
             assert_eq!(kept.as_ref(), Some(&message.der));
         }
     }
@@ -188,17 +188,15 @@ fn a_lock_keeps_other_lanes_out_until_it_ends(place: &Place) {
 fn other_tss_can_be_signed_for_meanwhile(place: &Place) {
     let (store, mut lane, id) = with_one_tss(place);
     let owner = organization(&store);
-    if store.lanes_max() != Some(1) {
-        let mut other = store.lane().unwrap();
-        let second = create_tss(&store, other.as_mut(), owner);
-        let held = lane.lock(&lock_only(&[id])).unwrap();
-        commit_for(other.as_mut(), second, |work| {
-            work.client("KASSE-1");
-        })
-        .unwrap();
-        drop(held);
-    }
-    // On both: a token that takes its time keeps no login waiting.
+    let mut other = store.lane().unwrap();
+    let second = create_tss(&store, other.as_mut(), owner);
+    let held = lane.lock(&lock_only(&[id])).unwrap();
+    commit_for(other.as_mut(), second, |work| {
+        work.client("KASSE-1");
+    })
+    .unwrap();
+    drop(held);
+    // A token that takes its time keeps no login waiting.
     let held = lane.lock(&lock_only(&[id])).unwrap();
     organization(&store);
     assert!(store.tss(id).unwrap().is_some());
@@ -239,7 +237,7 @@ fn a_batch_on_another_counter_is_rolled_back_as_a_whole(place: &Place) {
     assert!(is_rolled_back(held.commit(&batch([one, two]))));
     assert_eq!(store.client(first, client.id).unwrap(), None);
     assert_eq!(
-        lane.message(first, step.signature_counter).unwrap(),
+        stored(lane.as_mut(), first, step.signature_counter),
         None,
         "nothing of the batch is there"
     );
@@ -263,12 +261,12 @@ fn messages_with_a_gap_are_rolled_back(place: &Place) {
         work.tss().device.signature_counter = counter(99);
     });
     assert!(is_rolled_back(behind));
-    assert_eq!(lane.message(id, counter(4)).unwrap(), None);
+    assert_eq!(stored(lane.as_mut(), id, counter(4)), None);
 }
 
 fn a_message_that_exists_is_never_replaced(place: &Place) {
     let (_store, mut lane, id) = with_one_tss(place);
-    let kept = lane.message(id, counter(2)).unwrap();
+    let kept = stored(lane.as_mut(), id, counter(2));
     assert!(kept.is_some());
     // Somebody set the counter of the TSS back, so that only the message itself stands in the way.
     place
@@ -278,7 +276,7 @@ fn a_message_that_exists_is_never_replaced(place: &Place) {
         work.message(siegel::ledger::SignedKind::System);
     });
     assert!(is_rolled_back(again));
-    assert_eq!(lane.message(id, counter(2)).unwrap(), kept);
+    assert_eq!(stored(lane.as_mut(), id, counter(2)), kept);
 }
 
 fn a_tss_that_is_not_locked_is_not_written(place: &Place) {
@@ -289,7 +287,7 @@ fn a_tss_that_is_not_locked_is_not_written(place: &Place) {
     let last = work.message(siegel::ledger::SignedKind::System);
     let held = lane.lock(&lock_only(&[first])).unwrap();
     assert!(is_rolled_back(held.commit(&work.into_batch())));
-    assert_eq!(lane.message(second, last).unwrap(), None);
+    assert_eq!(stored(lane.as_mut(), second, last), None);
 }
 
 fn a_free_device_goes_to_one_tss_only(place: &Place) {
@@ -310,13 +308,17 @@ fn a_free_device_goes_to_one_tss_only(place: &Place) {
         .collect();
     assert_eq!(given.len(), 1, "one device, two who want it");
     assert_eq!(given[0].key, Some(only.key.clone()));
-    if store.lanes_max() != Some(1) {
-        // Another lane does not wait for it: it is as good as taken.
-        let mut other = store.lane().unwrap();
-        let third = tss_id();
-        let mut held = other.lock(&to_create(&[third])).unwrap();
-        assert_eq!(held.take_loaded()[&third].slice.free_device, None);
-    }
+    // Another lane gets none: it is as good as taken, or nobody else may choose one at this moment.
+    let mut other = store.lane().unwrap();
+    let third = tss_id();
+    let mut others = other.lock(&to_create(&[third])).unwrap();
+    let loaded_there = others.take_loaded();
+    let given = loaded_there.get(&third);
+    assert_eq!(
+        given.and_then(|given| given.slice.free_device.as_ref()),
+        None
+    );
+    drop(others);
     let winner = loaded
         .iter()
         .find(|(_, loaded)| loaded.slice.free_device.is_some())
@@ -380,14 +382,15 @@ fn two_lanes_that_create_the_same_tss_make_one(place: &Place) {
     let id = tss_id();
     let create = || {
         let mut lane = store.lane().unwrap();
-        let mut held = lane.lock(&to_create(&[id])).unwrap();
-        let loaded = held.take_loaded().remove(&id).unwrap();
-        if loaded.slice.tss.is_some() {
-            return false;
-        }
-        held.commit(&Work::creating(id, owner, loaded).into_batch())
-            .unwrap();
-        true
+        with_all(lane.as_mut(), &to_create(&[id]), |held, mut loaded| {
+            let loaded = loaded.remove(&id).unwrap();
+            if loaded.slice.tss.is_some() {
+                return false;
+            }
+            held.commit(&Work::creating(id, owner, loaded).into_batch())
+                .unwrap();
+            true
+        })
     };
     let made: Vec<bool> = std::thread::scope(|scope| {
         let lanes: Vec<_> = (0..4).map(|_| scope.spawn(create)).collect();
@@ -470,14 +473,18 @@ fn eight_lanes_leave_no_gap(place: &Place) {
             scope.spawn(|| {
                 let mut lane = store.lane().unwrap();
                 for _ in 0..BATCHES {
-                    let mut held = lane.lock(&lock_only(&[first, second])).unwrap();
-                    let work = held.take_loaded().into_iter().map(|(id, loaded)| {
-                        let mut work = Work::on(id, loaded);
-                        work.message(siegel::ledger::SignedKind::System);
-                        work
-                    });
-                    let whole = batch(work);
-                    held.commit(&whole).unwrap();
+                    with_all(
+                        lane.as_mut(),
+                        &lock_only(&[first, second]),
+                        |held, loaded| {
+                            let work = loaded.into_iter().map(|(id, loaded)| {
+                                let mut work = Work::on(id, loaded);
+                                work.message(siegel::ledger::SignedKind::System);
+                                work
+                            });
+                            held.commit(&batch(work)).unwrap();
+                        },
+                    );
                 }
             });
         }

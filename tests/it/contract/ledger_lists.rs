@@ -2,7 +2,7 @@
 
 use super::ledger::on_both;
 use crate::support::ledger::{
-    Place, commit_for, counter, create_tss, load, metadata, organization, time, tss_id,
+    Place, commit_for, counter, create_tss, load, metadata, organization, stored, time, tss_id,
 };
 use siegel::ledger::{
     ClientFilter, ExportFilter, ExportRow, ExportState, LaneLedger, ListOrder, Page, Selection,
@@ -332,7 +332,7 @@ fn a_step_is_found_by_id_number_and_revision(place: &Place) {
     assert_eq!(message.file_name, "4.log");
     assert_eq!(
         Some(message.der),
-        world.lane.message(tss, counter(4)).unwrap()
+        stored(world.lane.as_mut(), tss, counter(4))
     );
     assert_eq!(world.store.message(other, counter(4)).unwrap(), None);
 }

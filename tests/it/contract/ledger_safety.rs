@@ -4,6 +4,7 @@
 use super::ledger::on_both;
 use crate::support::ledger::{
     self as sample, Place, Work, commit_for, counter, create_tss, load, lock_only, organization,
+    stored,
 };
 use crate::support::token::TestEntropy;
 use siegel::ledger::{
@@ -11,13 +12,14 @@ use siegel::ledger::{
     TssFilter,
 };
 use siegel::sma::TransactionState;
-use siegel::terms::{Environment, TssId};
+use siegel::terms::{Environment, TransactionNumber, TssId};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 on_both! {
     nobody_changes_or_deletes_a_message,
+    a_step_is_signed_once,
     a_message_is_not_there_before_its_commit,
     a_store_without_its_folder_or_server_says_so,
 }
@@ -43,7 +45,7 @@ const COLUMNS: &str = "tss_id, signature_counter, kind, log_time, transaction_nu
 fn nobody_changes_or_deletes_a_message(place: &Place) {
     let (_store, mut lane, id) = with_messages(place);
     let kept = |lane: &mut dyn LaneLedger| {
-        [2, 3, 4].map(|value| lane.message(id, counter(value)).unwrap().unwrap())
+        [2, 3, 4].map(|value| stored(lane, id, counter(value)).unwrap())
     };
     let before = kept(lane.as_mut());
     // Other bytes, under a key that exists.
@@ -51,17 +53,12 @@ fn nobody_changes_or_deletes_a_message(place: &Place) {
         format!("INTO log_message ({columns}) SELECT {other} FROM log_message")
     };
     let same_counter = again(COLUMNS, &COLUMNS.replace("file_name", "'x'"));
-    let same_step = again(
-        COLUMNS,
-        &COLUMNS.replace("signature_counter", "signature_counter + 100"),
-    );
     let mut tries = vec![
         "UPDATE log_message SET der = file_name".to_owned(),
         "UPDATE log_message SET log_time = 0 WHERE signature_counter = 3".to_owned(),
         "DELETE FROM log_message".to_owned(),
         "DELETE FROM log_message WHERE signature_counter = 4".to_owned(),
         format!("INSERT {same_counter}"),
-        format!("INSERT {same_step} WHERE signature_counter = 3"),
     ];
     if place.is_sqlite() {
         let columns = format!("rowid, {COLUMNS}");
@@ -73,7 +70,6 @@ fn nobody_changes_or_deletes_a_message(place: &Place) {
         );
         tries.extend([
             format!("REPLACE {same_counter}"),
-            format!("REPLACE {same_step} WHERE signature_counter = 3"),
             format!("REPLACE {same_row}"),
             format!("INSERT {same_counter} WHERE true ON CONFLICT DO UPDATE SET der = x'00'"),
             "DELETE FROM tss".to_owned(),
@@ -87,6 +83,9 @@ fn nobody_changes_or_deletes_a_message(place: &Place) {
                  DO UPDATE SET der = '\\x00'"
             ),
             "DELETE FROM tss".to_owned(),
+            "TRUNCATE tss_transaction CASCADE".to_owned(),
+            "DELETE FROM tss_transaction".to_owned(),
+            "DELETE FROM transaction_step".to_owned(),
         ]);
     }
     for sql in tries {
@@ -102,6 +101,20 @@ fn nobody_changes_or_deletes_a_message(place: &Place) {
         assert!(result.is_err(), "accepted: {sql}");
         assert_eq!(kept(lane.as_mut()), before, "{sql}");
     }
+}
+
+fn a_step_is_signed_once(place: &Place) {
+    let (store, mut lane, id) = with_messages(place);
+    let before = store.tss(id).unwrap().unwrap();
+    // Somebody set the transaction back, so that only the step itself stands in the way.
+    let again = commit_for(lane.as_mut(), id, |work| {
+        let client = work.client("KASSE-2");
+        let mut transaction = work.step(None, &client, TransactionState::Active).0;
+        transaction.number = TransactionNumber::new(1);
+        work.step(Some(&transaction), &client, TransactionState::Finished);
+    });
+    assert!(matches!(again, Err(CommitError::RolledBack { .. })));
+    assert_eq!(store.tss(id).unwrap().unwrap(), before);
 }
 
 fn a_message_is_not_there_before_its_commit(place: &Place) {
@@ -286,11 +299,11 @@ fn a_killed_connection_commits_nothing_and_the_next_lock_works() {
         held.commit(&batch),
         Err(CommitError::RolledBack { .. })
     ));
-    assert_eq!(lane.message(id, last).unwrap(), None);
+    assert_eq!(stored(lane.as_mut(), id, last), None);
     // The same bytes again, as signing does it.
     let held = lane.lock(&lock_only(&[id])).unwrap();
     held.commit(&batch).unwrap();
-    let kept = lane.message(id, last).unwrap();
+    let kept = stored(lane.as_mut(), id, last);
     assert_eq!(kept.as_ref(), Some(&batch.entries[0].messages[0].der));
     assert_eq!(store.message(id, last).unwrap().unwrap().der, kept.unwrap());
 }
@@ -305,7 +318,7 @@ fn connections_that_were_lost_while_idle_are_opened_anew() {
     load(lane.as_mut(), id);
     store.check_health().unwrap();
     place.kill_connections(false);
-    assert!(lane.message(id, counter(2)).unwrap().is_some());
+    assert!(stored(lane.as_mut(), id, counter(2)).is_some());
     assert!(store.tss(id).unwrap().is_some());
 }
 

@@ -1,6 +1,7 @@
 //! A TSS in a ledger on disk, filled message by message the way a signing lane does it: real key, real
 //! certificates, real log messages.
 
+use crate::support::ledger::step_of;
 use crate::support::token::{self, TestClock, TestEntropy};
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection};
@@ -16,12 +17,13 @@ use siegel::ledger::{
 };
 use siegel::pki::{NewCa, TestCa};
 use siegel::sma::{
-    AdminUser, Change, CredentialDigest, Metadata, Needs, Slice, Step, Tss, TssState,
+    AdminUser, Change, CredentialDigest, Metadata, Needs, Slice, Step, Transaction,
+    TransactionState, Tss, TssState,
 };
 use siegel::terms::{
     ClientId, ClientSerial, Clock, Curve, Entropy, Environment, ExportId, ExportRequest, LogFormat,
     OrganizationId, ProcessData, ProcessType, Revision, Role, SeTime, SerialNumber,
-    SignatureCounter, TransactionNumber, TssId,
+    SignatureCounter, TransactionId, TransactionNumber, TssId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -234,6 +236,12 @@ impl Rig {
                 changes,
             };
             let stamped = slice.record(&step, time(at)).unwrap();
+            note_step(
+                &mut slice,
+                &kind,
+                stamped.header.signature_counter,
+                time(at),
+            );
             let bytes = asn1::to_be_signed(&stamped.header, &stamped.content).unwrap();
             let digest = hash(MessageDigest::sha256(), &bytes).unwrap();
             let signature = self.csp.sign(&self.key, &digest).unwrap();
@@ -390,6 +398,35 @@ impl Rig {
     pub fn counter(&self) -> SignatureCounter {
         SignatureCounter::new(self.kept.last().unwrap().counter)
     }
+}
+
+/// What signing keeps of a step beside its message.
+fn note_step(slice: &mut Slice, kind: &SignedKind, counter: SignatureCounter, at: SeTime) {
+    let SignedKind::Transaction {
+        number,
+        revision,
+        client,
+        client_serial,
+    } = kind
+    else {
+        return;
+    };
+    let transaction = Transaction {
+        number: *number,
+        id: TransactionId::new(Uuid::from_u128(number.value().into())),
+        state: TransactionState::Active,
+        latest_revision: *revision,
+        client: *client,
+        time_start: at,
+        time_end: None,
+        metadata: Metadata::default(),
+    };
+    let key = (*number, *revision);
+    slice.changed.transactions.insert(*number);
+    slice.changed.steps.insert(key);
+    let step = step_of(&transaction, client_serial, counter, at);
+    slice.steps.insert(key, step);
+    slice.transactions.insert(*number, transaction);
 }
 
 #[derive(diesel::QueryableByName)]

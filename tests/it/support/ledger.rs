@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use siegel::asn1::TransactionPhase;
 use siegel::csp::{KeyId, KeyPair, PublicKey};
 use siegel::ledger::{
-    Batch, CommitError, LaneLedger, LoadedTss, OrganizationRow, PreparedDevice, SignedKind,
+    Batch, CommitError, Held, LaneLedger, LoadedTss, OrganizationRow, PreparedDevice, SignedKind,
     SignedMessage, Store, StoreConfig, TssBatch,
 };
 use siegel::receipt::{Schema, SchemaForm};
@@ -224,6 +224,12 @@ pub fn lock_only(ids: &[TssId]) -> BTreeMap<TssId, Needs> {
     ids.iter().map(|id| (*id, Needs::default())).collect()
 }
 
+/// The message with this counter, as whoever has the lock sees it.
+pub fn stored(lane: &mut dyn LaneLedger, tss: TssId, counter: SignatureCounter) -> Option<Vec<u8>> {
+    let mut held = lane.lock(&lock_only(&[tss])).unwrap();
+    held.message(tss, counter).unwrap()
+}
+
 /// What a batch needs that creates TSSs.
 pub fn to_create(ids: &[TssId]) -> BTreeMap<TssId, Needs> {
     let needs = Needs {
@@ -239,6 +245,22 @@ pub fn load(lane: &mut dyn LaneLedger, id: TssId) -> LoadedTss {
         let mut held = lane.lock(&lock_only(&[id])).unwrap();
         held.take_loaded().remove(&id)
     })
+}
+
+/// Does this once nobody else holds any of them.
+pub fn with_all<T>(
+    lane: &mut dyn LaneLedger,
+    needs: &BTreeMap<TssId, Needs>,
+    work: impl FnOnce(Box<dyn Held + '_>, BTreeMap<TssId, LoadedTss>) -> T,
+) -> T {
+    let mut held = loop {
+        let held = lane.lock(needs).unwrap();
+        if held.late().is_empty() {
+            break held;
+        }
+    };
+    let loaded = held.take_loaded();
+    work(held, loaded)
 }
 
 /// A TSS on this device, with every optional column filled.
@@ -398,7 +420,7 @@ impl Work {
             now.time_start = log_time;
         }
         now.time_end = ended.then_some(log_time);
-        let step = step_of(&now, client, signature_counter, log_time);
+        let step = step_of(&now, &client.serial, signature_counter, log_time);
         let slice = &mut self.entry.slice;
         slice.changed.transactions.insert(now.number);
         slice.transactions.insert(now.number, now.clone());
@@ -429,9 +451,10 @@ impl Work {
     }
 }
 
-fn step_of(
+/// What a step of this transaction by the client with this serial number has left.
+pub fn step_of(
     transaction: &Transaction,
-    client: &Client,
+    client_serial: &ClientSerial,
     signature_counter: SignatureCounter,
     log_time: SeTime,
 ) -> TransactionStep {
@@ -449,8 +472,8 @@ fn step_of(
         revision: transaction.latest_revision,
         state: transaction.state,
         phase,
-        client: client.id,
-        client_serial: client.serial.clone(),
+        client: transaction.client,
+        client_serial: client_serial.clone(),
         schema: Some(Schema {
             form: SchemaForm::Receipt,
             process_type: process_type.clone(),

@@ -1,0 +1,81 @@
+//! Devices that no TSS is made of, because their keys do not sign or have signed already.
+
+use super::signed::BadDevice;
+use crate::ledger::{ActiveToken, Batch, LaneLedger, LoadedTss, TssBatch, WithheldDevices};
+use crate::terms::{SerialNumber, TssId, chain};
+use std::collections::BTreeMap;
+
+/// Those of one lane. The ledger gives none of them to any lane of this process.
+pub(super) struct BadDevices {
+    withheld: WithheldDevices,
+    /// The ledger has not been told yet.
+    untold: Vec<BadDevice>,
+    /// Only the standby that was active lacks their keys; another switch is another question.
+    of_standby: Vec<(SerialNumber, ActiveToken)>,
+}
+
+impl BadDevices {
+    pub const fn new(withheld: WithheldDevices) -> Self {
+        Self {
+            withheld,
+            untold: Vec::new(),
+            of_standby: Vec::new(),
+        }
+    }
+
+    /// From now on they are given to nobody.
+    pub fn take(&mut self, bad: Vec<BadDevice>) {
+        for bad in bad {
+            self.withheld.withhold(bad.device);
+            match bad.standby {
+                Some(active) => self.of_standby.push((bad.device, active)),
+                None => self.untold.push(bad),
+            }
+        }
+    }
+
+    /// To the ledger the devices of this batch look free until it is committed; their keys have signed already.
+    pub fn withhold_used(&self, batch: &Batch) {
+        let used = batch.entries.iter().filter_map(TssBatch::new_device);
+        used.for_each(|device| self.withheld.withhold(device));
+    }
+
+    /// The ledger knows by now what became of them.
+    pub fn release_used(&self, batch: &Batch) {
+        let used = batch.entries.iter().filter_map(TssBatch::new_device);
+        used.for_each(|device| self.withheld.release(device));
+    }
+
+    /// What a standby lacked may be had since somebody has switched.
+    pub fn look_for_switches(&mut self, loaded: &BTreeMap<TssId, LoadedTss>) {
+        let withheld = &self.withheld;
+        self.of_standby.retain(|(device, then)| {
+            let mut active = loaded.values().filter_map(|tss| tss.active.as_ref());
+            let has_switched = active.any(|now| now.label == then.label && now.epoch != then.epoch);
+            if has_switched {
+                withheld.release(*device);
+            }
+            !has_switched
+        });
+    }
+
+    /// Where the ledger does not take it, the device stays withheld, and the next batch tries again.
+    pub fn tell(&mut self, ledger: &mut dyn LaneLedger) {
+        let withheld = &self.withheld;
+        self.untold.retain(
+            |bad| match ledger.set_device_aside(bad.device, bad.reason) {
+                Ok(()) => {
+                    withheld.release(bad.device);
+                    false
+                }
+                Err(error) => {
+                    tracing::error!(
+                        device = %bad.device, error = %chain(&error),
+                        "device {} could not be marked as unusable yet", bad.device
+                    );
+                    true
+                }
+            },
+        );
+    }
+}

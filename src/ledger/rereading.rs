@@ -4,7 +4,7 @@ use super::LedgerError;
 use super::connection::unavailable;
 use super::store::Store;
 use super::tables::{device, log_message, tss};
-use super::values::{damaged, key_pair, signed, unsigned};
+use super::values::{damaged, key_pair, parse, signed, unsigned};
 use crate::csp::PublicKey;
 use crate::terms::{SeTime, SignatureAlgorithm, SignatureCounter, TssId};
 use diesel::prelude::*;
@@ -22,8 +22,8 @@ pub struct StoredMessage {
     pub kind: String,
     /// Its time.
     pub log_time: Option<SeTime>,
-    /// Number of its transaction.
-    pub transaction: Option<u64>,
+    /// Number of its transaction, as the column says it.
+    pub transaction: Option<i64>,
     /// Serial number of its client.
     pub client_serial: Option<String>,
     /// Its name in exports.
@@ -46,6 +46,16 @@ struct Row {
 /// Errors of all of these: [`LedgerError::Unavailable`] when the database does not answer,
 /// [`LedgerError::Damaged`] for rows that make no sense.
 impl Store {
+    /// Ids of all TSSs, each by itself: one that is damaged does not hide the others.
+    pub fn tss_ids(&self) -> Result<Vec<Result<TssId>>> {
+        let ids: Vec<String> = tss::table
+            .order(tss::id)
+            .select(tss::id)
+            .load(&mut self.connection()?)
+            .map_err(unavailable(ACTION))?;
+        Ok(ids.iter().map(|id| parse("tss.id", id)).collect())
+    }
+
     /// The next messages of a TSS after this counter, in order.
     pub fn messages_after(
         &self,
@@ -71,12 +81,11 @@ impl Store {
             .map_err(unavailable(ACTION))?;
         let message = |row: Row| {
             let counter = unsigned("log_message.signature_counter", row.signature_counter)?;
-            let number = |number| unsigned("log_message.transaction_number", number);
             Ok(StoredMessage {
                 signature_counter: SignatureCounter::new(counter),
                 kind: row.kind,
                 log_time: SeTime::try_from(row.log_time).ok(),
-                transaction: row.transaction_number.map(number).transpose()?,
+                transaction: row.transaction_number,
                 client_serial: row.client_serial,
                 file_name: row.file_name,
                 der: row.der,

@@ -101,6 +101,35 @@ const TOTALS: &str = "SELECT device.token AS token, \
     CAST(SUM(tss.signature_counter - device.signature_counter) AS bigint) AS total \
     FROM tss INNER JOIN device ON device.serial_number = tss.device_serial GROUP BY device.token";
 
+/// What [`standing`] reads.
+macro_rules! standings {
+    () => {
+        tss::table
+            .inner_join(device::table.on(device::serial_number.eq(tss::device_serial)))
+            .select((
+                (
+                    tss::id,
+                    tss::state,
+                    tss::signature_counter,
+                    tss::transaction_counter,
+                    tss::settled_counter,
+                ),
+                (
+                    tss::hold_reason,
+                    tss::hold_counter,
+                    tss::hold_transaction,
+                    tss::hold_since,
+                    tss::hold_scope,
+                ),
+                (
+                    device::serial_number,
+                    device::token,
+                    device::signature_counter,
+                ),
+            ))
+    };
+}
+
 impl Store {
     /// Begins a look at the ledger as it is now.
     ///
@@ -142,6 +171,19 @@ impl Store {
                 postgres::has_synchronous_standby(connection).map_err(unavailable(READ))
             }
         }
+    }
+
+    /// What is known of one TSS now.
+    ///
+    /// # Errors
+    /// When the database does not answer, or the row makes no sense.
+    pub fn standing(&self, id: TssId) -> Result<Option<Standing>> {
+        let row: Option<StandingRow> = standings!()
+            .filter(tss::id.eq(id.to_string()))
+            .first(&mut self.connection()?)
+            .optional()
+            .map_err(unavailable(READ))?;
+        Ok(row.map(standing).transpose()?.map(|(_, standing)| standing))
     }
 
     /// TSSs that wait for a person's decision.
@@ -224,35 +266,6 @@ fn standing(row: StandingRow) -> Result<(TssId, Standing)> {
     Ok((parse("tss.id", &id)?, standing))
 }
 
-/// What [`standing`] reads.
-macro_rules! standings {
-    () => {
-        tss::table
-            .inner_join(device::table.on(device::serial_number.eq(tss::device_serial)))
-            .select((
-                (
-                    tss::id,
-                    tss::state,
-                    tss::signature_counter,
-                    tss::transaction_counter,
-                    tss::settled_counter,
-                ),
-                (
-                    tss::hold_reason,
-                    tss::hold_counter,
-                    tss::hold_transaction,
-                    tss::hold_since,
-                    tss::hold_scope,
-                ),
-                (
-                    device::serial_number,
-                    device::token,
-                    device::signature_counter,
-                ),
-            ))
-    };
-}
-
 impl Survey<'_> {
     /// Which server this is, in the sense of [`super::Clearance`].
     pub fn server(&self) -> &str {
@@ -271,21 +284,6 @@ impl Survey<'_> {
     /// The same as [`Store::token_totals`].
     pub fn token_totals(&mut self) -> Result<BTreeMap<String, u64>> {
         totals(&mut self.connection)
-    }
-
-    /// What is known of these TSSs; those that do not exist are left out.
-    pub fn standings(&mut self, ids: &[TssId]) -> Result<BTreeMap<TssId, Standing>> {
-        let mut found = BTreeMap::new();
-        for ids in ids.chunks(IDS_MAX) {
-            let rows: Vec<StandingRow> = standings!()
-                .filter(tss::id.eq_any(ids.iter().map(ToString::to_string)))
-                .load(&mut self.connection)
-                .map_err(unavailable(READ))?;
-            for row in rows {
-                found.extend([standing(row)?]);
-            }
-        }
-        Ok(found)
     }
 
     /// What is known of all TSSs.

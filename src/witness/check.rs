@@ -41,41 +41,88 @@ pub fn check_ledger(
     mut pause: impl FnMut(Duration) -> bool,
 ) -> Result<Option<CheckReport>, LedgerError> {
     let mut report = CheckReport::default();
-    let standings = store.survey()?.all_standings()?;
-    for (tss, standing) in &standings {
+    for tss in store.tss_ids()? {
         report.tss += 1;
-        let (key, algorithm) = store.signing_key(*tss)?;
-        let mut one = OneTss {
-            report: &mut report,
-            tss: *tss,
-            standing,
-            key,
-            algorithm,
-            last: standing.device_counter,
-        };
-        loop {
-            let page = store.messages_after(*tss, one.last, PAGE_LEN)?;
-            let count = u32::try_from(page.len()).unwrap_or(PAGE_LEN);
-            page.iter().for_each(|message| one.check(message));
-            // A TSS without messages costs as much as one message.
-            let cost = f64::from(count.max(1));
-            let wait = messages_per_s.map_or(0.0, |rate| cost / f64::from(rate));
-            if !pause(Duration::from_secs_f64(wait)) {
-                return Ok(None);
-            }
-            if count < PAGE_LEN {
-                break;
-            }
+        let checked = tss.and_then(|tss| {
+            check_tss(store, tss, &mut report, &mut |count| {
+                // A TSS without messages costs as much as one message.
+                let cost = f64::from(count.max(1));
+                let wait = messages_per_s.map_or(0.0, |rate| cost / f64::from(rate));
+                pause(Duration::from_secs_f64(wait))
+            })
+            .map_err(|error| named(tss, error))
+        });
+        match checked {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            // The others are looked at all the same.
+            Err(LedgerError::Damaged(what)) => report.find(what),
+            Err(error) => return Err(error),
         }
-        one.check_end();
     }
     Ok(Some(report))
 }
 
+/// Damage, with the TSS it was found at.
+fn named(tss: TssId, error: LedgerError) -> LedgerError {
+    match error {
+        LedgerError::Damaged(what) => LedgerError::Damaged(format!("TSS {tss}: {what}")),
+        error @ (LedgerError::Unavailable { .. }
+        | LedgerError::Unsafe(_)
+        | LedgerError::Exists(_)) => error,
+    }
+}
+
+/// Checks one TSS; `false` when it was not to go on.
+fn check_tss(
+    store: &Store,
+    tss: TssId,
+    report: &mut CheckReport,
+    pause: &mut dyn FnMut(u32) -> bool,
+) -> Result<bool, LedgerError> {
+    let standing = store.standing(tss)?;
+    let standing = standing.ok_or_else(|| LedgerError::Damaged("it has no device".to_owned()))?;
+    let (key, algorithm) = store.signing_key(tss)?;
+    let mut one = OneTss {
+        store,
+        report,
+        tss,
+        last: standing.device_counter,
+        standing,
+        key,
+        algorithm,
+    };
+    loop {
+        let page = store.messages_after(tss, one.last, PAGE_LEN)?;
+        let count = u32::try_from(page.len()).unwrap_or(PAGE_LEN);
+        for message in &page {
+            one.check(message)?;
+        }
+        if !pause(count) {
+            return Ok(false);
+        }
+        if count < PAGE_LEN {
+            break;
+        }
+    }
+    one.check_end()?;
+    Ok(true)
+}
+
+impl CheckReport {
+    fn find(&mut self, text: String) {
+        self.findings += 1;
+        if self.told.len() < TOLD_MAX {
+            self.told.push(text);
+        }
+    }
+}
+
 struct OneTss<'a> {
+    store: &'a Store,
     report: &'a mut CheckReport,
     tss: TssId,
-    standing: &'a Standing,
+    standing: Standing,
     key: PublicKey,
     algorithm: SignatureAlgorithm,
     last: SignatureCounter,
@@ -83,43 +130,50 @@ struct OneTss<'a> {
 
 impl OneTss<'_> {
     fn find(&mut self, counter: u64, what: &str) {
-        self.report.findings += 1;
-        if self.report.told.len() < TOLD_MAX {
-            let text = format!("TSS {}, message {counter}: {what}", self.tss);
-            self.report.told.push(text);
-        }
+        let text = format!("TSS {}, message {counter}: {what}", self.tss);
+        self.report.find(text);
     }
 
-    fn check(&mut self, message: &StoredMessage) {
+    fn check(&mut self, message: &StoredMessage) -> Result<(), LedgerError> {
         self.report.messages += 1;
         let counter = message.signature_counter;
-        self.check_gap(counter.value());
+        self.check_gap(counter.value())?;
         self.last = counter;
         if let Err(what) = self.check_content(message) {
             self.find(counter.value(), what);
         }
+        Ok(())
     }
 
     /// Numbers between the message before and this one.
-    fn check_gap(&mut self, counter: u64) {
+    fn check_gap(&mut self, counter: u64) -> Result<(), LedgerError> {
         let expected = self.last.value().saturating_add(1);
         if counter <= expected {
-            return;
+            return Ok(());
         }
-        if counter.saturating_sub(1) <= self.standing.settled.value() {
+        let is_decided = |one: &Self| counter.saturating_sub(1) <= one.standing.settled.value();
+        if !is_decided(self)
+            // It may have been decided since this TSS was begun with, which can be hours ago.
+            && let Some(now) = self.store.standing(self.tss)?
+        {
+            self.standing.settled = now.settled;
+        }
+        if is_decided(self) {
             self.report.gaps_decided += 1;
         } else {
             let what = format!("the messages {expected} to {} are missing", counter - 1);
             self.find(counter, &what);
         }
+        Ok(())
     }
 
     /// The ledger may have grown since it was asked how long it is, but not become shorter.
-    fn check_end(&mut self) {
+    fn check_end(&mut self) -> Result<(), LedgerError> {
         let end = self.standing.signature_counter.value();
         if self.last.value() < end {
-            self.check_gap(end.saturating_add(1));
+            self.check_gap(end.saturating_add(1))?;
         }
+        Ok(())
     }
 
     fn check_content(&self, message: &StoredMessage) -> Result<(), &'static str> {
@@ -145,7 +199,10 @@ impl OneTss<'_> {
         if kind != message.kind {
             return Err("its bytes are of another kind");
         }
-        if transaction != message.transaction || client != message.client_serial.as_deref() {
+        let transaction = transaction.map(|number| i64::try_from(number).ok());
+        if transaction != message.transaction.map(Some)
+            || client != message.client_serial.as_deref()
+        {
             return Err("its bytes carry another transaction or client");
         }
         let name = LogFileName::of_message(&found);

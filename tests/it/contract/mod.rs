@@ -5,6 +5,7 @@ mod csp_anchor;
 mod csp_faults;
 mod csp_probe;
 mod ledger;
+mod ledger_check;
 mod ledger_devices;
 mod ledger_lists;
 mod ledger_locks;

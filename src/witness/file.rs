@@ -9,12 +9,15 @@ use crate::terms::TssId;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Size at which the file is written anew, in bytes.
 const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The first line names a ledger, and nothing else.
+const FIRST_LINE_BYTES_MAX: u64 = 1024;
 
 /// The newest messages that stay when it is, in bytes of their lines.
 const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -61,22 +64,31 @@ pub struct Content {
 /// # Errors
 /// [`FileError`] when it cannot be read, or is none.
 pub fn read(path: &Path) -> Result<Option<Content>, FileError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(disk("read")(source)),
     };
-    // A power cut may leave anything at the end.
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines = text.lines();
-    let Some(Line::Ledger(ledger)) = lines.next().and_then(Line::read) else {
+    // What is no node file may be an export of any size, so only its beginning is read.
+    let mut file = BufReader::new(file);
+    let mut first = Vec::new();
+    let mut beginning = file.by_ref().take(FIRST_LINE_BYTES_MAX);
+    beginning
+        .read_until(b'\n', &mut first)
+        .map_err(disk("read"))?;
+    let first = String::from_utf8_lossy(&first);
+    let Some(Line::Ledger(ledger)) = Line::read(first.trim_end_matches('\n')) else {
         return Err(FileError::NoNodeFile);
     };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(disk("read"))?;
+    // A power cut may leave anything at the end.
+    let text = String::from_utf8_lossy(&bytes);
     let mut content = Content {
         ledger,
         ..Content::default()
     };
-    for line in lines {
+    for line in text.lines() {
         if content.take(line).is_none() {
             content.lines_damaged += 1;
         }

@@ -18,7 +18,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     is_guarded: bool,
-    /// Whether a lane has met something that was not compared since the last look at this.
+    /// Whether a lane has met a server that was not compared since the last look at this.
     was_asked: bool,
     server: Option<String>,
     /// Label of the token → its generation.
@@ -46,35 +46,31 @@ impl Clearance {
         self.state().tokens.insert(token.to_owned(), generation);
     }
 
-    /// Nothing of this token is signed until it was compared again.
-    pub fn withdraw_token(&self, token: &str) {
-        self.state().tokens.remove(token);
-    }
-
     /// Whether this server was compared; asks for it otherwise.
     pub fn is_server_cleared(&self, server: &str) -> bool {
-        let state = self.state();
+        let mut state = self.state();
         let cleared = !state.is_guarded || state.server.as_deref() == Some(server);
+        state.was_asked |= !cleared;
         drop(state);
-        self.ask_unless(cleared)
+        self.ring_unless(cleared)
     }
 
-    /// Whether this token was compared in this generation; asks for it otherwise.
+    /// Whether this token was compared in this generation; wakes who compares otherwise. That it is another
+    /// generation the token itself tells.
     pub fn is_token_cleared(&self, token: &str, generation: u64) -> bool {
         let state = self.state();
         let cleared = !state.is_guarded || state.tokens.get(token) == Some(&generation);
         drop(state);
-        self.ask_unless(cleared)
+        self.ring_unless(cleared)
     }
 
-    /// Whether a lane has asked since the last call.
+    /// Whether a lane has asked for its server since the last call.
     pub fn take_asked(&self) -> bool {
         std::mem::take(&mut self.state().was_asked)
     }
 
-    fn ask_unless(&self, cleared: bool) -> bool {
+    fn ring_unless(&self, cleared: bool) -> bool {
         if !cleared {
-            self.state().was_asked = true;
             self.0.asked.ring();
         }
         cleared

@@ -182,9 +182,10 @@ impl Keeper {
     }
 
     /// Whether something has come into place that was not compared.
-    fn has_doubts(&self) -> bool {
-        let mut tokens = self.tokens.values();
-        let changed = tokens.any(|token| token.compared != Some(token.csp.generation()));
+    fn has_doubts(&mut self) -> bool {
+        let now_ms = self.clock.monotonic_ms();
+        let mut tokens = self.tokens.values_mut();
+        let changed = tokens.any(|token| token.is_doubtful(&self.ledger, now_ms));
         // Both are asked, because asking forgets.
         let asked = self.store.clearance().take_asked();
         changed || asked || self.server.is_none()
@@ -196,10 +197,10 @@ impl Keeper {
         let generation =
             |(label, token): (&String, &Anchored)| (label.clone(), token.csp.generation());
         let generations: Vec<_> = self.tokens.iter().map(generation).collect();
+        let now_ms = self.clock.monotonic_ms();
         let mut unread = Vec::new();
         for (label, token) in &mut self.tokens {
-            if let Err(error) = token.read(&self.ledger) {
-                tracing::warn!(token = %label, error = %chain(&error), "token {label}: its anchor cannot be read");
+            if !token.try_read(&self.ledger, now_ms) {
                 unread.push(label.clone());
             }
         }

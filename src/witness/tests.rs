@@ -1,6 +1,7 @@
 //! Witnesses against the ledger.
 
 mod files;
+mod silence;
 
 use super::compare::{Testimony, TssFault, compare};
 use crate::ledger::{Hold, HoldScope, Mark, Standing};

@@ -3,6 +3,7 @@
 use super::compare::Testimony;
 use crate::csp::{Anchor, Csp, CspError};
 use crate::ledger::Store;
+use crate::terms::chain;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,6 +24,22 @@ pub(super) struct Anchored {
     pub others: Vec<Anchor>,
     /// Until when nobody else writes its anchor, on the monotonic clock.
     pub lease_until_ms: u64,
+    /// That its anchor cannot be read.
+    pub silence: Option<Silence>,
+}
+
+/// How often a token whose anchor cannot be read is asked again, and how soon and how late it is told again,
+/// in milliseconds.
+const ASK_EVERY_MS: u64 = 900;
+const TELL_AFTER_MS_MIN: u64 = 10_000;
+const TELL_AFTER_MS_MAX: u64 = 3_600_000;
+
+/// The anchor of a token cannot be read. Times are those of the monotonic clock.
+pub(super) struct Silence {
+    generation: u64,
+    ask_from_ms: u64,
+    tell_from_ms: u64,
+    tell_after_ms: u64,
 }
 
 impl Anchored {
@@ -34,7 +51,49 @@ impl Anchored {
             spent: 0,
             others: Vec::new(),
             lease_until_ms: 0,
+            silence: None,
         }
+    }
+
+    /// Whether it has to be compared, and can be.
+    pub fn is_doubtful(&mut self, ledger: &str, now_ms: u64) -> bool {
+        let generation = self.csp.generation();
+        if self.compared == Some(generation) {
+            return false;
+        }
+        // Where it is silent there is nothing to compare, however often lanes ask.
+        let silence = self.silence.as_ref();
+        silence.is_none_or(|silence| silence.generation != generation)
+            || self.try_read(ledger, now_ms)
+    }
+
+    /// Reads the anchors if they are due; `false` when they are not known. Says so once, and then more and
+    /// more rarely.
+    pub fn try_read(&mut self, ledger: &str, now_ms: u64) -> bool {
+        let generation = self.csp.generation();
+        let silence = self.silence.as_ref();
+        if silence.is_some_and(|one| one.generation == generation && now_ms < one.ask_from_ms) {
+            return false;
+        }
+        let Err(error) = self.read(ledger) else {
+            self.silence = None;
+            return true;
+        };
+        let silence = self.silence.get_or_insert(Silence {
+            generation,
+            ask_from_ms: now_ms,
+            tell_from_ms: now_ms,
+            tell_after_ms: TELL_AFTER_MS_MIN,
+        });
+        silence.generation = generation;
+        silence.ask_from_ms = now_ms.saturating_add(ASK_EVERY_MS);
+        if silence.tell_from_ms <= now_ms {
+            let label = self.csp.token();
+            tracing::warn!(token = %label, error = %chain(&error), "token {label}: its anchor cannot be read");
+            silence.tell_from_ms = now_ms.saturating_add(silence.tell_after_ms);
+            silence.tell_after_ms = (silence.tell_after_ms * 2).min(TELL_AFTER_MS_MAX);
+        }
+        false
     }
 
     /// Reads the anchors of a token that may have changed.

@@ -3,7 +3,7 @@
 use crate::app::{SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::csp::Csp;
-use crate::csp::pkcs11::{Pkcs11Token, environment};
+use crate::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig, environment};
 use crate::ledger::{HoldScope, Standing, Store};
 use crate::terms::{Clock, Entropy, TssId};
 use crate::witness::{self, Findings, Testimony, TssFault, TssFinding};
@@ -32,7 +32,8 @@ pub(super) fn run(
         testimonies.push(of_file(file, store.ledger_id())?);
     }
     if !no_tokens {
-        testimonies.extend(witness::testimonies(&open(config)?, store.ledger_id())?);
+        let tokens = open(config, &store)?;
+        testimonies.extend(witness::testimonies(&tokens, store.ledger_id())?);
     }
     let mut survey = store.survey()?;
     let standings = survey.all_standings()?;
@@ -69,22 +70,44 @@ pub(super) fn of_file(path: &Path, ledger: &str) -> anyhow::Result<Testimony> {
     })
 }
 
-/// Opens all tokens, and leaves nothing on them.
-fn open(config: &Config) -> anyhow::Result<BTreeMap<String, Arc<dyn Csp>>> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+/// Opens the tokens by the labels that the ledger knows them by, of a pair the active one: it is that one
+/// whose anchor is written. Leaves nothing on them.
+fn open(config: &Config, store: &Store) -> anyhow::Result<BTreeMap<String, Arc<dyn Csp>>> {
     let mut tokens = BTreeMap::new();
-    for section in &config.tokens {
-        let (entropy, clock) = (Arc::clone(&entropy), Arc::clone(&clock));
-        let token = Pkcs11Token::open_on_trial(section.clone(), entropy, clock);
-        let token = token.with_context(|| {
-            let name = &section.name;
-            format!("the token {name} cannot be asked; --no-tokens leaves the tokens out")
-        })?;
-        let token: Arc<dyn Csp> = Arc::new(token);
-        tokens.insert(token.token().to_owned(), token);
+    for main in config.tokens.iter().filter(|one| one.standby_of.is_none()) {
+        let mut standbys = config.tokens.iter();
+        let standby = standbys.find(|one| one.standby_of.as_ref() == Some(&main.name));
+        let Some(standby) = standby else {
+            let token = open_one(main)?;
+            tokens.insert(token.token().to_owned(), token);
+            continue;
+        };
+        let known = match &main.token {
+            Selector::Label(label) => Some(label.clone()),
+            Selector::Serial(_) | Selector::Slot(_) => store.token_label(&main.name)?,
+        };
+        // Without a label no server was ever started with it, and so with no standby.
+        let active = match &known {
+            Some(label) => store.active_token(label)?,
+            None => None,
+        };
+        let is_standby = active.is_some_and(|active| active.section == standby.name);
+        let token = open_one(if is_standby { standby } else { main })?;
+        let label = known.unwrap_or_else(|| token.token().to_owned());
+        tokens.insert(label, token);
     }
     Ok(tokens)
+}
+
+fn open_one(section: &TokenConfig) -> anyhow::Result<Arc<dyn Csp>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let token = Pkcs11Token::open_on_trial(section.clone(), entropy, clock);
+    let token = token.with_context(|| {
+        let name = &section.name;
+        format!("the token {name} cannot be asked; --no-tokens leaves the tokens out")
+    })?;
+    Ok(Arc::new(token))
 }
 
 struct Seen<'a> {

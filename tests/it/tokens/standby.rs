@@ -5,6 +5,7 @@ use crate::http::client::{Api, Till, new_id, wait_for};
 use crate::support::installation::{siegel, succeed};
 use crate::support::ledger::{Place, postgres};
 use crate::support::server::TestServer;
+use crate::support::token::home;
 use serde_json::{Value, json};
 use siegel::app::NodeError;
 use siegel::verify::{Settings, verify_archive};
@@ -315,4 +316,42 @@ fn test_and_live_do_not_share_a_token_through_a_standby() {
         matches!(&refused, NodeError::TokenTwice(twice) if *twice == label),
         "{refused:?}"
     );
+}
+
+#[test]
+fn inspecting_a_ledger_asks_the_active_one_of_a_pair() {
+    let mut till = None;
+    let server = with_standby(None, "", |server| till = Some(Till::new(server)));
+    let till = till.unwrap();
+    assert_eq!(sell_patiently(&till), 1);
+    let inspect = || {
+        let mut command = siegel();
+        command
+            .env("SOFTHSM2_CONF", home().join("softhsm2.conf"))
+            .args(["ledger", "inspect", "--json", "--config"])
+            .arg(server.config_path());
+        serde_json::from_slice::<Value>(&succeed(&mut command).stdout).unwrap()
+    };
+    let anchor = |seen: &Value| {
+        let witnesses = seen["witnesses"].as_array().unwrap().clone();
+        let name = format!("the anchor on token {}", server.token.label);
+        let found = witnesses.into_iter().find(|one| one["name"] == *name);
+        found.map(|one| one["totals"][&server.token.label].clone())
+    };
+    // What the ledger knows is known to the token at last.
+    let has_all = |seen: &Value| {
+        let known = &seen["totals"][&server.token.label];
+        anchor(seen).is_some_and(|spent| spent == *known)
+    };
+    wait_for("the anchor of the main token", || {
+        has_all(&inspect()).then_some(())
+    });
+    switch_to(&server, "standby", 2);
+    assert_eq!(sell_patiently(&till), 2);
+    wait_for("the anchor of the standby", || {
+        has_all(&inspect()).then_some(())
+    });
+    // Nobody needs the one that does not sign.
+    let _away = Away::take(&server.token);
+    assert!(has_all(&inspect()));
 }

@@ -85,6 +85,7 @@ impl<'a> ForeignCa<'a> {
         cas.extend(self.store.cas(Environment::Live)?);
         let known = Known {
             requested: self.store.requested_devices(&keys)?,
+            unusable: self.store.unusable_requests(&keys)?,
             certified: self.store.certified_devices(&keys)?,
             cas,
         };

@@ -22,6 +22,7 @@ mod line;
 mod loading;
 mod locking;
 mod logins;
+mod lost_keys;
 mod management;
 mod nodes;
 mod one_by_one;
@@ -55,6 +56,7 @@ pub use lane::{
 };
 pub use loading::TokenLabels;
 pub use logins::LoginFailures;
+pub use lost_keys::{KeyPlace, LostKey};
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};
 pub use released::{Fresh, Mark, Released, ReleasedMessage};

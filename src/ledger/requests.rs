@@ -10,6 +10,7 @@ use crate::terms::{Curve, Environment, SeTime, SerialNumber, TssId};
 use diesel::Connection as _;
 use diesel::prelude::*;
 use diesel::result::Error as QueryError;
+use std::collections::BTreeMap;
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
@@ -78,12 +79,13 @@ impl Store {
             .map_err(exists_or("the request", "add a request"))
     }
 
-    /// Requests of this token that have no certificate yet, oldest first.
+    /// Requests of this token that have no certificate yet and may get one, oldest first.
     pub fn waiting_devices(&self, token: &str) -> Result<Vec<WaitingDevice>> {
         let rows: Vec<RequestRecord> = device_request::table
             .left_join(device::table.on(device::serial_number.eq(device_request::serial_number)))
             .filter(device_request::token.eq(token))
             .filter(device::serial_number.is_null())
+            .filter(device_request::unusable_reason.is_null())
             .order((device_request::time_creation, device_request::serial_number))
             .select(RequestRecord::as_select())
             .load(&mut self.connection()?)
@@ -108,6 +110,31 @@ impl Store {
         Ok(found)
     }
 
+    /// Those of these devices that get no certificate, and why.
+    pub fn unusable_requests(
+        &self,
+        serials: &[SerialNumber],
+    ) -> Result<BTreeMap<SerialNumber, String>> {
+        let mut connection = self.connection()?;
+        let mut found = BTreeMap::new();
+        for chunk in serials.chunks(SERIALS_MAX) {
+            let rows: Vec<(String, Option<String>)> = device_request::table
+                .filter(device_request::serial_number.eq_any(chunk.iter().map(ToString::to_string)))
+                .filter(device_request::unusable_reason.is_not_null())
+                .select((
+                    device_request::serial_number,
+                    device_request::unusable_reason,
+                ))
+                .load(&mut connection)
+                .map_err(unavailable("read requests"))?;
+            for (device, reason) in rows {
+                let device = serial("device_request.serial_number", &device)?;
+                found.insert(device, reason.unwrap_or_default());
+            }
+        }
+        Ok(found)
+    }
+
     /// Those of these devices that have a certificate.
     pub fn certified_devices(&self, serials: &[SerialNumber]) -> Result<Vec<PreparedDevice>> {
         let mut connection = self.connection()?;
@@ -127,7 +154,7 @@ impl Store {
 
     /// Makes devices ready, with the CAs above them: all or nothing. A CA that is kept with the same
     /// certificate is passed over; [`LedgerError::Exists`] for one with another certificate, and for a
-    /// device that has one.
+    /// device that has one. What is said of a request is said of its device, too.
     pub fn add_certified(&self, devices: &[PreparedDevice], cas: &[CaCertificate]) -> Result<()> {
         let mut writing = self.writing()?;
         let connection: &mut EitherConnection = &mut writing;
@@ -137,9 +164,10 @@ impl Store {
             }
             for prepared in devices {
                 let row = DeviceRecord::from(prepared);
+                let reason = request_reason(connection, &row.serial_number)?;
                 insert("the device", || {
                     diesel::insert_into(device::table)
-                        .values(&row)
+                        .values((&row, device::unusable_reason.eq(reason)))
                         .execute(connection)
                 })?;
             }
@@ -154,15 +182,18 @@ impl Store {
     /// All devices of all tokens, those that wait for their certificate too.
     pub fn devices(&self) -> Result<Vec<DeviceRow>> {
         let mut connection = self.connection()?;
-        let waiting: Vec<Listed> = device_request::table
+        let waiting: Vec<(Listed, Option<String>)> = device_request::table
             .left_join(device::table.on(device::serial_number.eq(device_request::serial_number)))
             .filter(device::serial_number.is_null())
             .select((
-                device_request::serial_number,
-                device_request::token,
-                device_request::environment,
-                device_request::key_curve,
-                device_request::time_creation,
+                (
+                    device_request::serial_number,
+                    device_request::token,
+                    device_request::environment,
+                    device_request::key_curve,
+                    device_request::time_creation,
+                ),
+                device_request::unusable_reason,
             ))
             .load(&mut connection)
             .map_err(unavailable("read requests"))?;
@@ -181,7 +212,9 @@ impl Store {
             ))
             .load(&mut connection)
             .map_err(unavailable("read devices"))?;
-        let waiting = waiting.iter().map(waiting_row);
+        let waiting = waiting
+            .iter()
+            .map(|(listed, reason)| waiting_row(listed, reason));
         let certified = certified
             .iter()
             .map(|(listed, end, tss, reason)| certified_row(listed, *end, tss, reason));
@@ -197,16 +230,20 @@ impl Store {
 /// Serial number, token, environment, curve, time of creation.
 type Listed = (String, String, String, String, i64);
 
-fn waiting_row((device, token, environment, curve, made): &Listed) -> Result<DeviceRow> {
+fn waiting_row(listed: &Listed, reason: &Option<String>) -> Result<DeviceRow> {
+    let (device, token, environment, curve, made) = listed;
     Ok(DeviceRow {
         serial_number: serial("device.serial_number", device)?,
         token: token.clone(),
         environment: parse("device.environment", environment)?,
         curve: Curve::from_name(curve).ok_or_else(|| damaged("device.key_curve"))?,
-        state: DeviceState::Waiting,
+        state: match reason {
+            Some(_) => DeviceState::Unusable,
+            None => DeviceState::Waiting,
+        },
         certificate_not_after: None,
         tss: None,
-        unusable_reason: None,
+        unusable_reason: reason.clone(),
         time_creation: time("device.time_creation", *made)?,
     })
 }
@@ -230,7 +267,7 @@ fn certified_row(
         certificate_not_after: Some(time("device.certificate_not_after", end)?),
         tss: tss.transpose()?,
         unusable_reason: reason,
-        ..waiting_row(listed)?
+        ..waiting_row(listed, &None)?
     })
 }
 
@@ -255,6 +292,16 @@ fn insert(
         Err(error) if is_unique_violation(&error) => Err(Failed::Exists(what)),
         Err(error) => Err(Failed::Query(error)),
     }
+}
+
+/// Why this key gets no certificate, if somebody has found that out while its certificate was looked at.
+fn request_reason(connection: &mut EitherConnection, serial: &str) -> QueryResult<Option<String>> {
+    let reason: Option<Option<String>> = device_request::table
+        .find(serial)
+        .select(device_request::unusable_reason)
+        .first(connection)
+        .optional()?;
+    Ok(reason.flatten())
 }
 
 fn keep_ca(

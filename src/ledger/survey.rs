@@ -66,16 +66,19 @@ pub enum HoldScope {
     Tss,
     /// Those of some TSS of its token; only their sum is known.
     Token,
+    /// Those of this TSS, and restoring cannot mend it: only a jump or its end leads on.
+    Unmendable,
 }
 
 impl HoldScope {
-    const ALL: [Self; 2] = [Self::Tss, Self::Token];
+    const ALL: [Self; 3] = [Self::Tss, Self::Token, Self::Unmendable];
 
     /// As it is stored.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tss => "tss",
             Self::Token => "token",
+            Self::Unmendable => "unmendable",
         }
     }
 }
@@ -96,10 +99,14 @@ struct TokenTotal {
 }
 
 /// Numbers that the keys of each token have spent on messages. A sum of counters, so that nothing has to
-/// be counted: the first number of a key is its certificate request, which is no message.
-const TOTALS: &str = "SELECT device.token AS token, \
-    CAST(SUM(tss.signature_counter - device.signature_counter) AS bigint) AS total \
-    FROM tss INNER JOIN device ON device.serial_number = tss.device_serial GROUP BY device.token";
+/// be counted: the first number of a key is its certificate request, which is no message. Keys of lost TSSs
+/// have spent theirs, too.
+const TOTALS: &str = "SELECT token, CAST(SUM(spent) AS bigint) AS total FROM (\
+    SELECT device.token AS token, tss.signature_counter - device.signature_counter AS spent \
+    FROM tss INNER JOIN device ON device.serial_number = tss.device_serial \
+    UNION ALL SELECT token, spent FROM lost_key WHERE token IS NOT NULL \
+    AND NOT EXISTS (SELECT 1 FROM tss WHERE tss.device_serial = lost_key.serial_number)) AS keys \
+    GROUP BY token";
 
 /// What [`standing`] reads.
 macro_rules! standings {

@@ -88,6 +88,19 @@ diesel::table! {
         signature_counter -> BigInt,
         request -> Binary,
         time_creation -> BigInt,
+        unusable_reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    lost_key (serial_number) {
+        serial_number -> Text,
+        tss_id -> Text,
+        token -> Nullable<Text>,
+        signature_counter -> BigInt,
+        spent -> BigInt,
+        time_found -> BigInt,
+        time_decided -> Nullable<BigInt>,
     }
 }
 

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Known {
     /// Keys with a request, whether they have a certificate by now or not.
     pub requested: Vec<WaitingDevice>,
+    /// Those of them that get no certificate, and why.
+    pub unusable: BTreeMap<SerialNumber, String>,
     /// Keys with a certificate.
     pub certified: Vec<PreparedDevice>,
     /// All CAs of both environments.
@@ -75,6 +77,14 @@ pub enum ImportError {
         token: String,
         /// What that token is for.
         environment: Environment,
+    },
+    /// The key must not sign for a TSS.
+    #[error("device {device} gets no certificate: {reason}")]
+    UnusableKey {
+        /// Which device.
+        device: SerialNumber,
+        /// Why, as it is kept.
+        reason: String,
     },
     /// The key has a certificate, and gets no other.
     #[error("device {device} has another certificate already; a key gets one, ever")]
@@ -215,6 +225,10 @@ impl Import<'_> {
             return Err(ImportError::UnknownKey { subject });
         };
         self.require_token(device, &waiting.token, waiting.environment)?;
+        if let Some(reason) = self.known.unusable.get(&device) {
+            let reason = reason.clone();
+            return Err(ImportError::UnusableKey { device, reason });
+        }
         let mut chain = Links {
             device,
             certificate,

@@ -11,7 +11,7 @@
 //! | `tokens` | anchors on the tokens |
 //! | `compare` | witnesses against the ledger; pure |
 //! | `stopping`, `release` | stops what the ledger has forgotten, and lets go on what lacks nothing any more |
-//! | `restore`, `rebuild` | puts lost messages back |
+//! | `placing`, `restore`, `rebuild` | puts lost messages back |
 //! | `check`, `signature` | verifies the whole ledger again |
 //!
 //! A token is compared at the start and whenever its generation changes. Whoever puts another token in
@@ -24,6 +24,7 @@ mod file;
 mod keeper;
 mod lines;
 mod opening;
+mod placing;
 mod rebuild;
 mod release;
 mod restore;
@@ -33,9 +34,12 @@ mod stopping;
 mod tokens;
 
 pub use check::{CheckReport, CheckStatus, Checker, check_ledger};
-pub use compare::{Findings, Testimony, TokenFinding, TssFault, TssFinding, compare};
+pub use compare::{
+    Findings, Known, LostFinding, Testimony, TokenFinding, TssFault, TssFinding, compare,
+};
 pub use file::{Content, FileError, read};
 pub use keeper::{WitnessSettings, Witnesses};
+pub use placing::{Placer, Placing};
 pub use release::{release_restored, stop};
 pub use restore::{LostMessage, RestoreError, restore};
 pub use status::Status;

@@ -3,8 +3,8 @@
 mod files;
 mod silence;
 
-use super::compare::{Testimony, TssFault, compare};
-use crate::ledger::{Hold, HoldScope, Mark, Standing};
+use super::compare::{Findings, Known, Testimony, TssFault, compare};
+use crate::ledger::{Hold, HoldScope, KeyPlace, LostKey, Mark, Standing};
 use crate::sma::TssState;
 use crate::terms::{SeTime, SerialNumber, SignatureCounter, TransactionNumber, TssId};
 use std::collections::BTreeMap;
@@ -61,29 +61,40 @@ fn anchor(spent: u64) -> Testimony {
     }
 }
 
+/// A ledger of these TSSs, with this message in the place of each mark.
+fn known(standings: &[(u128, Standing)], stored: Option<[u8; 32]>) -> Known {
+    let standings: BTreeMap<_, _> = standings
+        .iter()
+        .map(|(id, standing)| (tss(*id), standing.clone()))
+        .collect();
+    let spent = |standing: &Standing| standing.signature_counter.value() - 1;
+    Known {
+        totals: BTreeMap::from([(TOKEN.to_owned(), standings.values().map(spent).sum())]),
+        digests: standings
+            .keys()
+            .filter_map(|id| Some((*id, stored?)))
+            .collect(),
+        standings,
+        ..Known::default()
+    }
+}
+
+fn missing(findings: &Findings) -> Option<u64> {
+    findings.tokens.get(TOKEN).map(|finding| finding.missing)
+}
+
 /// What is found, for a ledger that holds the message of each mark unless it is `gone`.
 fn check(
     testimonies: &[Testimony],
     standings: &[(u128, Standing)],
     stored: Option<[u8; 32]>,
 ) -> (Vec<(TssId, TssFault)>, Option<u64>) {
-    let standings: BTreeMap<_, _> = standings
-        .iter()
-        .map(|(id, standing)| (tss(*id), standing.clone()))
-        .collect();
-    let spent = |standing: &Standing| standing.signature_counter.value() - 1;
-    let totals = BTreeMap::from([(TOKEN.to_owned(), standings.values().map(spent).sum())]);
-    let digests = standings
-        .keys()
-        .filter_map(|id| Some((*id, stored?)))
-        .collect();
-    let findings = compare(testimonies, &standings, &totals, &digests);
+    let findings = compare(testimonies, &known(standings, stored));
     let of_tss = findings
         .tss
         .iter()
         .map(|(id, finding)| (*id, finding.fault));
-    let missing = findings.tokens.get(TOKEN).map(|finding| finding.missing);
-    (of_tss.collect(), missing)
+    (of_tss.collect(), missing(&findings))
 }
 
 const SAME: Option<[u8; 32]> = Some([7; 32]);
@@ -98,7 +109,7 @@ fn a_witness_that_knows_no_more_than_the_ledger_says_nothing() {
 }
 
 #[test]
-fn missing_messages_transactions_and_tss_are_found_one_by_one() {
+fn missing_messages_and_transactions_are_found_one_by_one() {
     for (mark, fault) in [
         (mark(1, 11, 3), TssFault::Behind),
         (mark(1, 10, 4), TssFault::Behind),
@@ -106,12 +117,83 @@ fn missing_messages_transactions_and_tss_are_found_one_by_one() {
         let found = check(&[node_file(&[(1, mark)])], &[(1, standing(1, 10, 3))], SAME);
         assert_eq!(found.0, [(tss(1), fault)]);
     }
-    let found = check(
-        &[node_file(&[(2, mark(2, 5, 0))])],
-        &[(1, standing(1, 10, 3))],
-        SAME,
-    );
-    assert_eq!(found.0, [(tss(2), TssFault::Lost)]);
+}
+
+/// A TSS whose key the ledger has in its pool, or not at all.
+fn with_lost(place: Option<&str>) -> Known {
+    let mut known = known(&[(1, standing(1, 10, 3))], SAME);
+    known.places = place
+        .map(|token| KeyPlace {
+            token: token.to_owned(),
+            device_counter: SignatureCounter::new(1),
+        })
+        .map(|place| (device(2), place))
+        .into_iter()
+        .collect();
+    known
+}
+
+#[test]
+fn a_lost_tss_does_not_stop_the_others_of_its_token() {
+    // The ledger knows 9 numbers of the token, and the lost TSS has spent 4.
+    let witnesses = |spent| [node_file(&[(2, mark(2, 5, 0))]), anchor(spent)];
+    for place in [Some(TOKEN), None] {
+        let findings = compare(&witnesses(13), &with_lost(place));
+        assert_eq!((findings.tss.len(), missing(&findings)), (0, None));
+        let lost = &findings.lost[&device(2)].key;
+        assert_eq!((lost.tss, lost.spent), (tss(2), 4));
+        assert_eq!(lost.token.as_deref(), Some(TOKEN));
+        let findings = compare(&witnesses(14), &with_lost(place));
+        assert_eq!(missing(&findings), Some(1), "one more is nobody's");
+    }
+    // Its key is in another token, so it explains nothing here.
+    let findings = compare(&witnesses(13), &with_lost(Some("other")));
+    assert_eq!(missing(&findings), Some(4));
+    // With two tokens nobody knows in which one it is.
+    let mut two = witnesses(13);
+    two[1].totals.insert("other".to_owned(), 0);
+    let findings = compare(&two, &with_lost(None));
+    assert_eq!(missing(&findings), Some(4));
+}
+
+#[test]
+fn a_lost_tss_is_found_until_a_person_has_written_it_off() {
+    let mut known = with_lost(None);
+    let noted = |is_decided| LostKey {
+        tss: tss(2),
+        token: Some(TOKEN.to_owned()),
+        signature_counter: SignatureCounter::new(5),
+        spent: 4,
+        is_decided,
+    };
+    // What was noted is in the total.
+    known.totals = BTreeMap::from([(TOKEN.to_owned(), 13)]);
+    known.lost = BTreeMap::from([(device(2), noted(false))]);
+    let witnesses = [node_file(&[(2, mark(2, 5, 0))]), anchor(13)];
+    let findings = compare(&witnesses, &known);
+    assert_eq!((findings.lost.len(), missing(&findings)), (1, None));
+    let more = [node_file(&[(2, mark(2, 7, 0))]), anchor(15)];
+    assert_eq!(missing(&compare(&more, &known)), None);
+    known.lost = BTreeMap::from([(device(2), noted(true))]);
+    assert!(compare(&witnesses, &known).is_empty());
+    assert_eq!(compare(&more, &known).lost.len(), 1, "more than was known");
+    // Who knows nothing of the TSS finds nothing missing either.
+    assert!(compare(&[anchor(13)], &known).is_empty());
+}
+
+#[test]
+fn a_new_key_is_not_judged_by_the_mark_of_a_lost_one_of_the_same_tss() {
+    let old = node_file(&[(1, mark(7, 50, 20))]);
+    let new = node_file(&[(1, mark(8, 3, 0))]);
+    let ledger = known(&[(1, standing(8, 3, 0))], SAME);
+    let findings = compare(&[old.clone(), new], &ledger);
+    assert_eq!(findings.tss.len(), 0);
+    assert_eq!(findings.lost[&device(7)].key.tss, tss(1));
+    // That of the new key counts, however low it is beside the other one.
+    let ahead = node_file(&[(1, mark(8, 4, 0))]);
+    let findings = compare(&[old, ahead], &ledger);
+    assert_eq!(findings.tss[&tss(1)].fault, TssFault::Behind);
+    assert_eq!(findings.tss[&tss(1)].signature_counter.value(), 4);
 }
 
 #[test]
@@ -163,4 +245,24 @@ fn what_a_person_has_decided_is_not_found_again() {
     decided.settled = SignatureCounter::new(114);
     let witnesses = [node_file(&[(1, mark(1, 14, 3))]), anchor(13)];
     assert_eq!(check(&witnesses, &[(1, decided)], None), (vec![], None));
+}
+
+#[test]
+fn what_a_token_misses_is_explained_once_however_many_were_stopped_for_it() {
+    let of_sum = |id| {
+        let mut standing = standing(id, 10, 3);
+        standing.hold = Some(Hold {
+            reason: "the sum".to_owned(),
+            signature_counter: SignatureCounter::new(14),
+            transaction: TransactionNumber::new(7),
+            since: SeTime::UNSET,
+            scope: HoldScope::Token,
+        });
+        (id, standing)
+    };
+    let two = [of_sum(1), of_sum(2)];
+    assert_eq!(check(&[anchor(22)], &two, SAME).1, None);
+    assert_eq!(check(&[anchor(23)], &two, SAME).1, Some(1));
+    let marked = [node_file(&[(1, mark(1, 12, 3))]), anchor(22)];
+    assert_eq!(check(&marked, &two, SAME).1, None);
 }

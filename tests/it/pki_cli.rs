@@ -312,6 +312,16 @@ fn what_may_not_be_taken_is_told_and_changes_nothing() {
     let curve = ["--count", "1", "--curve", "secp521r1"];
     site.refused(&[request.as_slice(), &curve].concat(), 2, "secp384r1");
     assert_eq!(site.waiting_ready(), (2, 0));
+    // As a witness leaves it that knows signatures of this key for a TSS which was lost.
+    let ledger = site.installation.path("siegel.db");
+    SqliteConnection::establish(ledger.to_str().unwrap())
+        .unwrap()
+        .batch_execute("UPDATE device_request SET unusable_reason = 'it has signed'")
+        .unwrap();
+    let told = "gets no certificate: it has signed";
+    site.refused(&with(&["one.pem", chain[0], chain[1]]), 1, told);
+    assert_eq!(site.waiting_ready(), (0, 0));
+    assert_eq!(site.counts()["unusable"], 2);
 
     site.installation.start();
     site.refused(&["pki", "list"], 2, "in use by another process");

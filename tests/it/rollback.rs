@@ -26,6 +26,8 @@ macro_rules! on_both {
     };
 }
 
+mod decisions;
+
 on_both! {
     an_old_backup_is_noticed_and_messages_come_back_from_the_node_file,
     messages_come_back_from_an_export,

@@ -1,22 +1,17 @@
 //! The three exits of a ledger that knows less than its witnesses.
 
 use super::inspect::of_file;
+use super::sources::{self, Found};
 use crate::app::{Node, SystemClock};
-use crate::asn1;
 use crate::cli::operator::{self, on_node};
 use crate::config::Config;
-use crate::ledger::{Hold, Standing};
+use crate::ledger::{Hold, HoldScope, Standing, Store};
 use crate::sma::{Command, TssState};
-use crate::terms::{COUNTER_MAX, SerialNumber, SignatureCounter, TransactionNumber, TssId};
-use crate::witness::{self, LostMessage};
+use crate::terms::{COUNTER_MAX, Clock as _, SignatureCounter, TransactionNumber, TssId};
+use crate::witness::{self, Placer};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-
-/// Largest message that is taken from an archive, in bytes; a till sends 1 MB at most.
-const MESSAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+use std::path::PathBuf;
 
 /// Stops what these node files know more of than the ledger, like what the node's own witnesses do.
 fn stop_by(node: &Node, files: &[PathBuf]) -> anyhow::Result<()> {
@@ -102,7 +97,12 @@ fn raise(node: &Node, tss: TssId, from: &Standing, to: &Hold) -> anyhow::Result<
 
 pub(super) fn retire(config: Config, tss: TssId) -> anyhow::Result<()> {
     on_node(config, |node| {
+        let store = node.door().store;
         let Some((standing, hold)) = held(node)?.remove(&tss) else {
+            if store.survey()?.write_off(tss, SystemClock::new().now())? {
+                println!("{tss} is written off; its key signs for no other TSS");
+                return Ok(());
+            }
             bail!("{tss} is not stopped; `siegel admin tss defective` ends it all the same");
         };
         // So that what its key has signed is accounted for, and its token is not found wanting again.
@@ -115,7 +115,7 @@ pub(super) fn retire(config: Config, tss: TssId) -> anyhow::Result<()> {
         if standing.state != TssState::Defective {
             ask(node, tss, Command::DeclareDefective)?;
         }
-        node.door().store.survey()?.release(tss)?;
+        store.survey()?.release(tss)?;
         println!("{tss} is defective");
         Ok(())
     })
@@ -126,8 +126,10 @@ pub(super) fn restore(
     from: &[PathBuf],
     only: Option<TssId>,
 ) -> anyhow::Result<bool> {
-    let witness_file = config.witness.file.clone();
+    let own_file = config.witness.file.clone();
+    let node_files = sources::node_files(from)?;
     on_node(config, |node| {
+        stop_by(node, &node_files)?;
         let store = node.door().store;
         let mut held = held(node)?;
         if let Some(tss) = only {
@@ -136,22 +138,16 @@ pub(super) fn restore(
         if held.is_empty() {
             bail!("there is nothing to restore: no such TSS is stopped");
         }
-        let wanted = held
-            .iter()
-            .map(|(tss, (standing, _))| (standing.device, (*tss, standing.signature_counter)))
-            .collect();
-        let mut lane = store.lane()?;
-        for (tss, messages) in read_all(from, &wanted)? {
-            let restored = witness::restore(lane.as_mut(), tss, messages);
-            let restored = restored.with_context(|| format!("the TSS {tss} is not restored"))?;
-            println!("{tss}: {restored} messages put back");
-        }
-        drop(lane);
+        put_back(&store, from, &held)?;
         let mut testimonies = node.witnesses().testimonies()?;
-        if witness_file.is_file() {
-            testimonies.push(of_file(&witness_file, store.ledger_id())?);
+        if own_file.is_file() {
+            testimonies.push(of_file(&own_file, store.ledger_id())?);
         }
-        for tss in witness::release_restored(&store, &testimonies)? {
+        for file in &node_files {
+            testimonies.push(of_file(file, store.ledger_id())?);
+        }
+        let asked = held.keys().copied().collect();
+        for tss in witness::release_restored(&store, &testimonies, &asked)? {
             println!("{tss} signs again");
             held.remove(&tss);
         }
@@ -162,70 +158,40 @@ pub(super) fn restore(
     })
 }
 
-type Wanted = BTreeMap<SerialNumber, (TssId, SignatureCounter)>;
-
-/// The messages that the ledger lacks, by TSS.
-fn read_all(
+/// Puts back what the ledger lacks. A TSS of which it holds something else than the sources gets nothing.
+fn put_back(
+    store: &Store,
     from: &[PathBuf],
-    wanted: &Wanted,
-) -> anyhow::Result<BTreeMap<TssId, Vec<LostMessage>>> {
-    let mut found = BTreeMap::<TssId, Vec<LostMessage>>::new();
-    for path in from {
-        let named = || format!("{} cannot be read", path.display());
-        let messages = match witness::read(path) {
-            Ok(Some(content)) => content
-                .messages
-                .into_iter()
-                .map(|more| LostMessage {
-                    der: more.message.der.clone(),
-                    more: Some(more),
-                })
-                .collect(),
-            Ok(None) => bail!("there is no file {}", path.display()),
-            Err(witness::FileError::NoNodeFile) => {
-                read_archive(path, wanted).with_context(named)?
+    held: &BTreeMap<TssId, (Standing, Hold)>,
+) -> anyhow::Result<()> {
+    let standings = held.iter().map(|(tss, (standing, _))| (tss, standing));
+    let placer = Placer::new(store, standings)?;
+    let Found { messages, torn } = sources::read_all(from, &placer)?;
+    let mut lane = store.lane()?;
+    for (tss, messages) in messages {
+        if let (Some(reason), Some((standing, hold))) = (torn.get(&tss), held.get(&tss)) {
+            // What the source holds was issued, too.
+            let mut hold = Hold {
+                reason: reason.clone(),
+                signature_counter: hold.signature_counter.max(standing.signature_counter),
+                scope: HoldScope::Unmendable,
+                ..hold.clone()
+            };
+            for message in &messages {
+                if let Some((counter, transaction)) = placer.numbers(&message.der) {
+                    hold.signature_counter = hold.signature_counter.max(counter);
+                    hold.transaction = hold.transaction.max(transaction);
+                }
             }
-            Err(error @ witness::FileError::Disk { .. }) => {
-                return Err(anyhow::Error::from(error).context(named()));
-            }
-        };
-        for message in messages {
-            if let Some(tss) = lacks(wanted, &message.der) {
-                found.entry(tss).or_default().push(message);
-            }
-        }
-    }
-    // The same message may stand in several sources; what a node file says of it is worth more.
-    for messages in found.values_mut() {
-        messages.sort_by_key(|message| (message.der.clone(), message.more.is_none()));
-        messages.dedup_by(|next, kept| next.der == kept.der);
-    }
-    Ok(found)
-}
-
-/// Whose message this is, if the ledger lacks it.
-fn lacks(wanted: &Wanted, der: &[u8]) -> Option<TssId> {
-    let message = asn1::read(der).ok()?;
-    let (tss, counter) = wanted.get(&message.serial_number)?;
-    (message.signature_counter > counter.value()).then_some(*tss)
-}
-
-fn read_archive(path: &Path, wanted: &Wanted) -> anyhow::Result<Vec<LostMessage>> {
-    let mut archive = tar::Archive::new(File::open(path)?);
-    let mut messages = Vec::new();
-    for entry in archive.entries()? {
-        let entry = entry?;
-        let is_log = entry.path()?.extension().is_some_and(|end| end == "log");
-        if !is_log {
+            store.survey()?.hold(tss, &hold)?;
+            println!("{tss}: {reason}; restoring does not mend that: jump, or retire it");
             continue;
         }
-        let mut der = Vec::new();
-        entry.take(MESSAGE_BYTES_MAX).read_to_end(&mut der)?;
-        if lacks(wanted, &der).is_some() {
-            messages.push(LostMessage { der, more: None });
-        }
+        let restored = witness::restore(lane.as_mut(), tss, messages);
+        let restored = restored.with_context(|| format!("the TSS {tss} is not restored"))?;
+        println!("{tss}: {restored} messages put back");
     }
-    Ok(messages)
+    Ok(())
 }
 
 fn ask(node: &Node, tss: TssId, command: Command) -> anyhow::Result<()> {

@@ -4,9 +4,9 @@ use crate::app::{SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::csp::Csp;
 use crate::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig, environment};
-use crate::ledger::{HoldScope, Standing, Store};
-use crate::terms::{Clock, Entropy, TssId};
-use crate::witness::{self, Findings, Testimony, TssFault, TssFinding};
+use crate::ledger::{Standing, Store};
+use crate::terms::{Clock, Entropy, SerialNumber, TssId};
+use crate::witness::{self, Findings, LostFinding, Testimony, TssFault, TssFinding};
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -118,9 +118,10 @@ struct Seen<'a> {
     findings: &'a Findings,
 }
 
+const LOST: &str = "not in the ledger";
+
 const fn word(fault: TssFault) -> &'static str {
     match fault {
-        TssFault::Lost => "not in the ledger",
         TssFault::Behind => "messages missing",
         TssFault::Hole => "message missing in between",
         TssFault::Forked => "another message in its place",
@@ -160,6 +161,13 @@ impl Seen<'_> {
                 finding.signature_counter,
             );
         }
+        for (device, LostFinding { witness, key }) in &self.findings.lost {
+            let (tss, known) = (key.tss, key.signature_counter);
+            println!(
+                "TSS {tss}: {LOST}, {} missing: {witness} {known}, device {device}; siegel ledger retire writes it off",
+                key.spent
+            );
+        }
         for (token, finding) in &self.findings.tokens {
             println!(
                 "token {token}: {} numbers missing of TSSs unknown: ledger {}, {} {}",
@@ -191,6 +199,19 @@ impl Seen<'_> {
                 "missing": missing(finding),
             })
         };
+        let lost = |(device, finding): (&SerialNumber, &LostFinding)| {
+            json!({
+                "tss": finding.key.tss.to_string(),
+                "device": device.to_string(),
+                "fault": LOST,
+                "witness": finding.witness,
+                "ledger_counter": 0,
+                "witness_counter": finding.key.signature_counter.value(),
+                "missing": finding.key.spent,
+            })
+        };
+        let missing_of_tss = self.findings.tss.iter().map(tss);
+        let missing = missing_of_tss.chain(self.findings.lost.iter().map(lost));
         let tokens = self.findings.tokens.iter().map(|(token, finding)| {
             json!({
                 "token": token,
@@ -205,7 +226,7 @@ impl Seen<'_> {
             Some(json!({
                 "tss": tss.to_string(),
                 "reason": hold.reason,
-                "scope": match hold.scope { HoldScope::Tss => "tss", HoldScope::Token => "token" },
+                "scope": hold.scope.as_str(),
                 "signature_counter_max": hold.signature_counter.value(),
                 "transaction_max": hold.transaction.value(),
             }))
@@ -219,7 +240,7 @@ impl Seen<'_> {
                 "tss": one.marks.len(),
                 "totals": one.totals,
             })).collect::<Vec<_>>(),
-            "missing": self.findings.tss.iter().map(tss).collect::<Vec<_>>(),
+            "missing": missing.collect::<Vec<_>>(),
             "missing_of_tokens": tokens.collect::<Vec<_>>(),
             "stopped": held.collect::<Vec<_>>(),
         })

@@ -3,6 +3,7 @@
 mod care;
 mod decide;
 mod inspect;
+mod sources;
 
 use crate::config::Config;
 use crate::terms::TssId;

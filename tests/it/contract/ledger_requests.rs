@@ -21,7 +21,7 @@ on_both! {
 }
 
 /// A device with random bytes for a key, and for a request.
-fn waiting(token: &str, environment: Environment, made: i64) -> WaitingDevice {
+pub(super) fn waiting(token: &str, environment: Environment, made: i64) -> WaitingDevice {
     let device = device(token, environment, made);
     WaitingDevice {
         serial_number: device.serial_number,
@@ -41,7 +41,7 @@ fn kept(store: &Store, token: &str, made: i64) -> WaitingDevice {
     waiting
 }
 
-fn certified(waiting: &WaitingDevice) -> PreparedDevice {
+pub(super) fn certified(waiting: &WaitingDevice) -> PreparedDevice {
     let issuer = SerialNumber::of_public_point(b"issuing");
     waiting.certified(b"certificate".to_vec(), issuer, time(1_000_000))
 }

@@ -7,6 +7,7 @@ mod csp_probe;
 mod ledger;
 mod ledger_check;
 mod ledger_devices;
+mod ledger_holds;
 mod ledger_lists;
 mod ledger_locks;
 mod ledger_pairs;

@@ -32,6 +32,7 @@ fn held(node: &Node) -> anyhow::Result<BTreeMap<TssId, (Standing, Hold)>> {
     Ok(standings.into_iter().filter_map(held).collect())
 }
 
+/// Goes on with the others where one fails, and can be called again.
 pub(super) fn jump(
     config: Config,
     only: Option<TssId>,
@@ -47,15 +48,25 @@ pub(super) fn jump(
         if held.is_empty() {
             bail!("there is nothing to decide: no such TSS is stopped");
         }
+        let count = held.len();
+        let mut failed = 0;
         for (tss, (standing, hold)) in held {
-            match standing.state {
+            let jumped = match standing.state {
                 TssState::Created | TssState::Uninitialized | TssState::Initialized => {
-                    jump_one(node, tss, &standing, &hold, margin)?;
+                    jump_one(node, tss, &standing, &hold, margin)
                 }
                 TssState::Disabled | TssState::Defective => {
                     println!("{tss} signs nothing any more; retire it, or restore what is missing");
+                    Ok(())
                 }
+            };
+            if let Err(error) = jumped {
+                failed += 1;
+                eprintln!("siegel: {error:#}");
             }
+        }
+        if failed > 0 {
+            bail!("{failed} of {count} TSSs have not jumped; say it again when that is mended");
         }
         Ok(())
     })
@@ -68,23 +79,39 @@ fn jump_one(
     hold: &Hold,
     margin: u32,
 ) -> anyhow::Result<()> {
-    let counter = hold.signature_counter.max(standing.signature_counter);
-    let transaction = hold.transaction.max(standing.transaction);
-    let to = Hold {
-        signature_counter: SignatureCounter::new(counter.value() + u64::from(margin)),
-        transaction: TransactionNumber::new(transaction.value() + u64::from(margin)),
-        ..hold.clone()
+    // Only a jump settles what was found. One that was cut off after that need not raise it again.
+    let was_raised = standing.settled >= hold.signature_counter;
+    let above = match was_raised {
+        true => (hold.signature_counter, hold.transaction),
+        false => (
+            hold.signature_counter.max(standing.signature_counter),
+            hold.transaction.max(standing.transaction),
+        ),
     };
-    if to.signature_counter.value() >= COUNTER_MAX || to.transaction.value() >= COUNTER_MAX {
-        bail!("{tss} has no numbers left above what may have been issued; retire it");
+    let margin = u64::from(margin);
+    let counter = SignatureCounter::new(above.0.value() + margin);
+    let transaction = TransactionNumber::new(above.1.value() + margin);
+    let is_above = standing.settled >= counter && standing.transaction >= transaction;
+    let counter = counter.max(standing.signature_counter);
+    let transaction = transaction.max(standing.transaction);
+    if !is_above {
+        if counter.value() >= COUNTER_MAX || transaction.value() >= COUNTER_MAX {
+            bail!("{tss} has no numbers left above what may have been issued; retire it");
+        }
+        let to = Hold {
+            signature_counter: counter,
+            transaction,
+            ..hold.clone()
+        };
+        raise(node, tss, standing, &to)?;
+        println!(
+            "{tss}: the gap after signature {} stays",
+            standing.signature_counter
+        );
     }
-    raise(node, tss, standing, &to)?;
     ask(node, tss, Command::LeaveSecureState { since: hold.since })?;
     node.door().store.survey()?.release(tss)?;
-    println!(
-        "{tss} goes on above signature {} and transaction {}; the gap after signature {} stays",
-        to.signature_counter, to.transaction, standing.signature_counter
-    );
+    println!("{tss} goes on above signature {counter} and transaction {transaction}");
     Ok(())
 }
 

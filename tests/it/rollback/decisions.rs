@@ -4,6 +4,10 @@ use super::Loss;
 use super::shop::{Shop, messages};
 use crate::http::client::Till;
 use crate::support::ledger::{Place, postgres};
+use crate::support::token::TestEntropy;
+use diesel::connection::{Connection as _, SimpleConnection as _};
+use siegel::ledger::{Hold, HoldScope, Store, StoreConfig};
+use siegel::terms::{SignatureCounter, TssId};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +15,30 @@ use std::process::Command;
 on_both! {
     an_export_that_shows_a_fork_is_not_put_back_on_top_of_it,
     a_node_file_that_is_restored_from_is_a_witness,
+    all_others_jump_where_one_cannot,
+    a_jump_that_was_cut_off_goes_on_where_it_was,
     a_lost_tss_is_written_off,
+}
+
+fn config(shop: &Shop) -> StoreConfig {
+    match &shop.place {
+        Some(place) => place.config(),
+        None => StoreConfig::Sqlite {
+            path: shop.path("siegel.db"),
+        },
+    }
+}
+
+fn execute(shop: &Shop, sql: &str) {
+    match &shop.place {
+        Some(place) => place.execute(sql).unwrap(),
+        None => {
+            let file = shop.path("siegel.db");
+            let mut connection =
+                diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+            connection.batch_execute(sql).unwrap();
+        }
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -115,6 +142,62 @@ fn a_node_file_that_is_restored_from_is_a_witness(place: Option<Place>) {
     let told = restore(&loss.shop, 0, &[&other]);
     assert!(told.contains("1 messages put back"), "{told}");
     loss.shop.inspect(0);
+}
+
+fn all_others_jump_where_one_cannot(place: Option<Place>) {
+    let mut loss = Loss::of(place, |shop| {
+        fs::remove_file(shop.path("node.witness")).unwrap();
+    });
+    loss.is_stopped(&loss.victim);
+    loss.is_stopped(&loss.other);
+    loss.shop.stop();
+    let mut tss = [loss.victim.tss.clone(), loss.other.tss.clone()];
+    tss.sort();
+    let [first, second] = tss;
+    // Its numbers are at their end.
+    execute(
+        &loss.shop,
+        &format!("UPDATE tss SET hold_counter = 4294967290 WHERE id = '{first}'"),
+    );
+    let jump = ["jump", "--all", "--yes-i-understand"];
+    let told = loss.shop.told(2, &jump);
+    assert!(
+        told.contains(&format!("{first} has no numbers left")),
+        "{told}"
+    );
+    assert!(told.contains(&format!("{second} goes on above")), "{told}");
+    assert!(told.contains("1 of 2 TSSs have not jumped"), "{told}");
+    // Again: only what is left.
+    let told = loss.shop.told(2, &jump);
+    assert!(told.contains("1 of 1 TSSs have not jumped"), "{told}");
+    assert!(!told.contains(&second), "{told}");
+}
+
+fn a_jump_that_was_cut_off_goes_on_where_it_was(place: Option<Place>) {
+    let mut loss = Loss::new(place);
+    loss.is_stopped(&loss.victim);
+    let before = loss.victim.api.counter(&loss.victim.tss);
+    loss.shop.stop();
+    {
+        // As far as the counters, which are raised before the secure state is signed.
+        let store = Store::open(&config(&loss.shop), &TestEntropy).unwrap();
+        let tss: TssId = loss.victim.tss.parse().unwrap();
+        let standing = store.standing(tss).unwrap().unwrap();
+        let hold = standing.hold.clone().unwrap();
+        assert_eq!(hold.scope, HoldScope::Tss);
+        let to = Hold {
+            signature_counter: SignatureCounter::new(hold.signature_counter.value() + 100),
+            transaction: siegel::terms::TransactionNumber::new(hold.transaction.value() + 100),
+            ..hold
+        };
+        assert!(store.survey().unwrap().raise(tss, &standing, &to).unwrap());
+    }
+    let jump = ["jump", "--all", "--margin", "100", "--yes-i-understand"];
+    loss.shop.told(0, &jump);
+    loss.shop.inspect(0);
+    loss.shop.start();
+    let victim = loss.shop.at_home(&loss.victim);
+    assert_eq!(victim.api.counter(&victim.tss), before + 4 + 100 + 2);
 }
 
 fn a_lost_tss_is_written_off(place: Option<Place>) {

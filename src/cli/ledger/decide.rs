@@ -8,10 +8,10 @@ use crate::config::Config;
 use crate::ledger::{Hold, HoldScope, Standing, Store};
 use crate::sma::{Command, TssState};
 use crate::terms::{COUNTER_MAX, Clock as _, SignatureCounter, TransactionNumber, TssId};
-use crate::witness::{self, Placer};
+use crate::witness::{self, Placer, Testimony};
 use anyhow::{Context as _, bail};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 /// Stops what these node files know more of than the ledger, like what the node's own witnesses do.
 fn stop_by(node: &Node, files: &[PathBuf]) -> anyhow::Result<()> {
@@ -21,6 +21,20 @@ fn stop_by(node: &Node, files: &[PathBuf]) -> anyhow::Result<()> {
         witness::stop(&store, &[testimony], &SystemClock::new())?;
     }
     Ok(())
+}
+
+/// What all witnesses say now that can be asked.
+fn testimonies(node: &Node, own_file: &Path, files: &[PathBuf]) -> anyhow::Result<Vec<Testimony>> {
+    let store = node.door().store;
+    let mut testimonies = node.witnesses().testimonies()?;
+    let own_file = Some(own_file).filter(|file| file.is_file());
+    for file in own_file
+        .into_iter()
+        .chain(files.iter().map(PathBuf::as_path))
+    {
+        testimonies.push(of_file(file, store.ledger_id())?);
+    }
+    Ok(testimonies)
 }
 
 fn held(node: &Node) -> anyhow::Result<BTreeMap<TssId, (Standing, Hold)>> {
@@ -122,11 +136,16 @@ fn raise(node: &Node, tss: TssId, from: &Standing, to: &Hold) -> anyhow::Result<
     Ok(())
 }
 
-pub(super) fn retire(config: Config, tss: TssId) -> anyhow::Result<()> {
+pub(super) fn retire(config: Config, tss: TssId, files: &[PathBuf]) -> anyhow::Result<()> {
+    let own_file = config.witness.file.clone();
     on_node(config, |node| {
+        stop_by(node, files)?;
         let store = node.door().store;
         let Some((standing, hold)) = held(node)?.remove(&tss) else {
             if store.survey()?.write_off(tss, SystemClock::new().now())? {
+                // What it has spent may be all that was missing of its token.
+                let testimonies = testimonies(node, &own_file, files)?;
+                witness::release_restored(&store, &testimonies, &BTreeSet::new())?;
                 println!("{tss} is written off; its key signs for no other TSS");
                 return Ok(());
             }
@@ -166,13 +185,7 @@ pub(super) fn restore(
             bail!("there is nothing to restore: no such TSS is stopped");
         }
         put_back(&store, from, &held)?;
-        let mut testimonies = node.witnesses().testimonies()?;
-        if own_file.is_file() {
-            testimonies.push(of_file(&own_file, store.ledger_id())?);
-        }
-        for file in &node_files {
-            testimonies.push(of_file(file, store.ledger_id())?);
-        }
+        let testimonies = testimonies(node, &own_file, &node_files)?;
         let asked = held.keys().copied().collect();
         for tss in witness::release_restored(&store, &testimonies, &asked)? {
             println!("{tss} signs again");

@@ -70,9 +70,12 @@ enum What {
     },
     /// Third exit: a TSS becomes DEFECTIVE and never signs again.
     Retire {
-        /// Id of the TSS.
+        /// Id of the TSS; of one that the ledger does not know, too.
         #[arg(long)]
         tss: TssId,
+        /// Node files of other nodes.
+        #[arg(long, value_name = "FILE")]
+        witness: Vec<PathBuf>,
         #[command(flatten)]
         decision: Decision,
     },
@@ -151,9 +154,13 @@ pub(super) fn run(args: LedgerArgs) -> anyhow::Result<ExitCode> {
             decide::jump(config, which.tss, margin, &witness)?;
             true
         }
-        What::Retire { tss, decision } => {
+        What::Retire {
+            tss,
+            witness,
+            decision,
+        } => {
             decision.require()?;
-            decide::retire(config, tss)?;
+            decide::retire(config, tss, &witness)?;
             true
         }
         What::Check { rate, json } => care::check(&config, rate, json)?,

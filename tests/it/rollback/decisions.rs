@@ -7,7 +7,7 @@ use crate::support::ledger::{Place, postgres};
 use crate::support::token::TestEntropy;
 use diesel::connection::{Connection as _, SimpleConnection as _};
 use siegel::ledger::{Hold, HoldScope, Store, StoreConfig};
-use siegel::terms::{SignatureCounter, TssId};
+use siegel::terms::{Environment, SignatureCounter, TssId};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +18,7 @@ on_both! {
     all_others_jump_where_one_cannot,
     a_jump_that_was_cut_off_goes_on_where_it_was,
     a_lost_tss_is_written_off,
+    a_lost_tss_that_only_another_node_knows_is_written_off,
 }
 
 fn config(shop: &Shop) -> StoreConfig {
@@ -237,8 +238,38 @@ fn a_lost_tss_is_written_off(place: Option<Place>) {
     let retire = ["retire", "--tss", &lost.tss, "--yes-i-understand"];
     let told = shop.told(0, &retire);
     assert!(told.contains("is written off"), "{told}");
+    let told = shop.told(2, &retire);
+    assert!(told.contains("is not stopped"), "once: {told}");
     shop.inspect(0);
     shop.start();
     let till = shop.at_home(&kept);
     till.sell();
+}
+
+fn a_lost_tss_that_only_another_node_knows_is_written_off(place: Option<Place>) {
+    let mut shop = Shop::open(place);
+    crate::http::client::wait_for("a device beside the one that gets lost", || {
+        let store = Store::open_beside(&config(&shop)).unwrap();
+        (store.free_devices(Environment::Test).unwrap() > 1).then_some(())
+    });
+    let backup = shop.back_up();
+    let lost = Till::new_by(&shop.api());
+    shop.stop();
+    shop.put_back(&backup);
+    let other = shop.path("other.witness");
+    fs::rename(shop.path("node.witness"), &other).unwrap();
+    let other = other.to_str().unwrap();
+    let retire = ["retire", "--tss", &lost.tss, "--yes-i-understand"];
+    let told = shop.told(2, &retire);
+    assert!(told.contains("is not stopped"), "{told}");
+    let free = || {
+        let store = Store::open(&config(&shop), &TestEntropy).unwrap();
+        store.free_devices(Environment::Test).unwrap()
+    };
+    // The token knows of numbers that may be of any key.
+    assert_eq!(free(), 0);
+    let told = shop.told(0, &[&retire[..], &["--witness", other]].concat());
+    assert!(told.contains("is written off"), "{told}");
+    shop.told(0, &["inspect", "--witness", other]);
+    assert!(free() > 0, "now it is known whose they are");
 }

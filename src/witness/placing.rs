@@ -118,10 +118,15 @@ impl Asked {
     }
 }
 
-/// Whether the same was signed. Anybody can write an ECDSA signature in a second way.
+/// Whether the key has signed this once. Anybody can write an ECDSA signature in a second way, with the same
+/// first half; another first half is one that the key has made.
 fn is_same(stored: &[u8], message: &ReadLogMessage, der: &[u8]) -> bool {
+    let first_half = |signature: &[u8]| signature.get(..signature.len() / 2).map(<[u8]>::to_vec);
     let signed = der.get(message.signed_range.clone());
     stored == der
-        || read(stored)
-            .is_ok_and(|kept| signed.is_some() && stored.get(kept.signed_range) == signed)
+        || read(stored).is_ok_and(|kept| {
+            signed.is_some()
+                && stored.get(kept.signed_range) == signed
+                && first_half(&kept.signature) == first_half(&message.signature)
+        })
 }

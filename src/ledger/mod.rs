@@ -53,7 +53,6 @@ pub use lane::{
     ActiveToken, Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage,
     TssBatch, WithheldDevices,
 };
-pub use loading::TokenLabels;
 pub use logins::LoginFailures;
 pub use management::{ApiKeyProfile, OrganizationProfile};
 pub use reading::{Owner, TransactionLookup};

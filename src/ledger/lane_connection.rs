@@ -4,7 +4,7 @@ use super::connection::{EitherConnection, unavailable};
 use super::lane::{Batch, CommitError, Held, LaneLedger, LoadedTss, WithheldDevices};
 use super::line::Line;
 use super::loading::{DeviceChoice, load};
-use super::locking::{begin, lock_rows, rolled_back_politely};
+use super::locking::{begin, lock_rows, rolled_back_politely, wait_as_usual};
 use super::tables::{device, log_message};
 use super::turns::{LockedNames, Turns};
 use super::values::signed;
@@ -111,6 +111,10 @@ impl LaneLedger for LaneConnection {
         let mut needs = needs.clone();
         needs.retain(|id, _| !self.late.contains(id));
         let loaded = load(&mut connection, &needs, &self.choice)?;
+        if loaded.values().any(|tss| tss.active.is_some()) {
+            // A switch that is under way takes longer than a batch of another node.
+            wait_as_usual(&mut connection, wire.lock_wait_ms()).map_err(unavailable(LOCK))?;
+        }
         let connection = match names.is_some() {
             true => {
                 if rolled_back_politely(&mut connection) {

@@ -2,6 +2,7 @@
 
 use super::LedgerError;
 use super::connection::{ConnectError, EitherConnection, Manager, unavailable};
+use super::store::StoreConfig;
 use super::survey::server;
 use super::{postgres, sqlite};
 use diesel::prelude::*;
@@ -55,6 +56,16 @@ impl Wire {
     /// What stands behind the connection, in the sense of [`super::Clearance`].
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// How long a connection waits for a lock, in milliseconds; 0 where there are none.
+    pub fn lock_wait_ms(&self) -> u32 {
+        match self.manager.config() {
+            StoreConfig::Sqlite { .. } => 0,
+            StoreConfig::Postgres {
+                lock_timeout_ms, ..
+            } => *lock_timeout_ms,
+        }
     }
 
     /// It has come through what it was used for.

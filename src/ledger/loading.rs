@@ -17,13 +17,10 @@ type AllLoaded = BTreeMap<TssId, LoadedTss>;
 
 const ACTION: &str = "load the state of a TSS";
 
-/// Tells labels of tokens, asked for each batch with a new TSS.
-pub type TokenLabels = Box<dyn Fn() -> Vec<String> + Send + Sync>;
-
 /// Which free devices a lane may give to new TSSs.
 pub(super) struct DeviceChoice {
-    /// Labels of the tokens they may be in at this moment; `None`: any.
-    pub tokens: Option<TokenLabels>,
+    /// Label of the token they must be in; `None`: any.
+    pub token: Option<String>,
     pub withheld: WithheldDevices,
 }
 
@@ -122,10 +119,9 @@ fn free_devices(
         let all = choice.withheld.all();
         all.iter().map(ToString::to_string).collect()
     };
-    let tokens = choice.tokens.as_ref().map(|tokens| tokens());
-    let tokens = tokens.as_deref();
+    let token = choice.token.as_deref();
     if let EitherConnection::Postgres(postgres) = connection {
-        let serials = postgres::reserve_devices(postgres, environment, tokens, &withheld(), count)
+        let serials = postgres::reserve_devices(postgres, environment, token, &withheld(), count)
             .map_err(unavailable(ACTION))?;
         // Now that the rows are reserved, nobody can begin to withhold them. Another lane may have just
         // before it let go of one, which is rare enough for the caller to be told to come again.
@@ -147,8 +143,8 @@ fn free_devices(
         .limit(count)
         .select(DeviceRecord::as_select())
         .into_boxed::<Database>();
-    if let Some(tokens) = tokens {
-        free = free.filter(device::token.eq_any(tokens));
+    if let Some(token) = token {
+        free = free.filter(device::token.eq(token));
     }
     free.load(connection).map_err(unavailable(ACTION))
 }

@@ -23,6 +23,19 @@ fn begin_on_postgres(connection: &mut PgConnection, lock_wait_ms: u32) -> QueryR
     connection.batch_execute(&format!("{begin}; SET LOCAL lock_timeout = {lock_wait_ms}"))
 }
 
+/// For the rest of the transaction: as long as any other connection waits for a lock.
+pub(super) fn wait_as_usual(
+    connection: &mut EitherConnection,
+    lock_wait_ms: u32,
+) -> QueryResult<()> {
+    match connection {
+        EitherConnection::Sqlite(_) => Ok(()),
+        EitherConnection::Postgres(connection) => {
+            connection.batch_execute(&format!("SET LOCAL lock_timeout = {lock_wait_ms}"))
+        }
+    }
+}
+
 /// Locks all of them, or what can be had without waiting any longer. Answers with those it has not got.
 pub(super) fn lock_rows(
     connection: &mut PgConnection,

@@ -54,7 +54,6 @@ pub use lane::{
     ActiveToken, Batch, CommitError, Held, LaneLedger, LoadedTss, SignedKind, SignedMessage,
     TssBatch, WithheldDevices,
 };
-pub use loading::TokenLabels;
 pub use logins::LoginFailures;
 pub use lost_keys::{KeyPlace, LostKey};
 pub use management::{ApiKeyProfile, OrganizationProfile};

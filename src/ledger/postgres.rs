@@ -208,12 +208,12 @@ pub(super) fn take_pair(connection: &mut PgConnection, label: &str) -> QueryResu
 pub(super) fn reserve_devices(
     connection: &mut PgConnection,
     environment: &str,
-    tokens: Option<&[String]>,
+    token: Option<&str>,
     withheld: &[String],
     count: i64,
 ) -> QueryResult<Vec<String>> {
     // A boxed query cannot lock rows, so the optional filter is a condition of the query itself.
-    let any_token = tokens.is_none();
+    let any_token = token.is_none();
     device::table
         .filter(device::tss_id.is_null())
         .filter(device::unusable_reason.is_null())
@@ -221,7 +221,7 @@ pub(super) fn reserve_devices(
         .filter(device::serial_number.ne_all(withheld))
         .filter(
             device::token
-                .eq_any(tokens.unwrap_or_default())
+                .eq(token.unwrap_or_default())
                 .or(any_token.into_sql::<diesel::sql_types::Bool>()),
         )
         .order((device::time_creation, device::serial_number))

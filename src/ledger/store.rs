@@ -7,7 +7,7 @@ use super::connection::{
 use super::lane::{LaneLedger, WithheldDevices};
 use super::lane_connection::{LaneConnection, LaneWitnesses};
 use super::line::{Line, connect_error};
-use super::loading::{DeviceChoice, TokenLabels};
+use super::loading::DeviceChoice;
 use super::sqlite::ProcessLock;
 use super::tables::ledger_meta;
 use super::turns::Turns;
@@ -174,21 +174,12 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub fn lane_for_token(&self, token: &str) -> Result<Box<dyn LaneLedger>, LedgerError> {
-        let tokens = vec![token.to_owned()];
-        self.lane_for_tokens(Box::new(move || tokens.clone()))
+        self.new_lane(Some(token.to_owned()))
     }
 
-    /// Like [`Self::lane`], but free devices are taken only from the tokens that these are at that moment.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub fn lane_for_tokens(&self, tokens: TokenLabels) -> Result<Box<dyn LaneLedger>, LedgerError> {
-        self.new_lane(Some(tokens))
-    }
-
-    fn new_lane(&self, tokens: Option<TokenLabels>) -> Result<Box<dyn LaneLedger>, LedgerError> {
+    fn new_lane(&self, token: Option<String>) -> Result<Box<dyn LaneLedger>, LedgerError> {
         let choice = DeviceChoice {
-            tokens,
+            token,
             withheld: self.withheld().clone(),
         };
         let witnesses = LaneWitnesses {

@@ -79,3 +79,47 @@ impl BadDevices {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sma::Slice;
+    use uuid::Uuid;
+
+    fn active(label: &str, epoch: u64) -> ActiveToken {
+        ActiveToken {
+            label: label.to_owned(),
+            section: "some section".to_owned(),
+            epoch,
+        }
+    }
+
+    fn loaded(active: ActiveToken) -> BTreeMap<TssId, LoadedTss> {
+        let loaded = LoadedTss {
+            slice: Slice::default(),
+            key: None,
+            token: Some(active.label.clone()),
+            is_held: false,
+            active: Some(active),
+        };
+        BTreeMap::from([(TssId::new(Uuid::nil()), loaded)])
+    }
+
+    #[test]
+    fn what_a_standby_lacks_is_free_again_once_somebody_has_switched() {
+        let withheld = WithheldDevices::default();
+        let mut bad = BadDevices::new(withheld.clone());
+        let device = SerialNumber::of_public_point(&[7; 65]);
+        bad.take(vec![BadDevice {
+            device,
+            reason: "its key is not in the token",
+            standby: Some(active("main", 2)),
+        }]);
+        for still in [active("main", 2), active("another", 3)] {
+            bad.look_for_switches(&loaded(still));
+            assert!(withheld.all().contains(&device));
+        }
+        bad.look_for_switches(&loaded(active("main", 3)));
+        assert!(withheld.all().is_empty());
+    }
+}

@@ -4,7 +4,7 @@ use super::entrance::{Entrance, Exit, Taken, way_in};
 use super::job::{AnswerOnce, Job};
 use super::lane::{Lane, refuse_all, unavailable};
 use super::meter::{Kept, LaneMeter, LaneReading, TokenReading};
-use super::new_tss::{for_new, place_of, token_for_new};
+use super::new_tss::{place_of, token_for_new};
 use super::pairs::{TokenPair, TokenPairs};
 use super::trouble::Trouble;
 use super::{Reply, SigningError, Submit, TokenStatus, lock};
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// How lanes are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneSettings {
-    /// Lanes per token; on SQLite so many for all tokens together.
+    /// Lanes per token.
     pub lanes_per_token: usize,
     /// Commands that may wait or be at work in one lane; the next one is told to come back.
     pub queue_len_max: usize,
@@ -81,14 +81,9 @@ impl Lanes {
         let rules = Arc::new(rules);
         let mut lanes = Vec::new();
         let mut threads = Vec::new();
-        for token in lane_tokens(store, &tokens, settings) {
-            let ledger = if token.is_empty() {
-                let tokens = Arc::clone(&tokens);
-                store.lane_for_tokens(Box::new(move || for_new(&tokens)))?
-            } else {
-                // A new TSS gets a device of the token whose lane it comes from.
-                store.lane_for_token(&token)?
-            };
+        for token in lane_tokens(&tokens, settings) {
+            // A new TSS gets a device of the token whose lane it comes from.
+            let ledger = store.lane_for_token(&token)?;
             let (tokens, clock) = (Arc::clone(&tokens), Arc::clone(clock));
             let mut lane = Lane::new(ledger, tokens, clock, Arc::clone(&rules), settings);
             let (entrance, exit) = way_in(settings.queue_len_max, Arc::clone(&lane.meter));
@@ -253,29 +248,27 @@ impl Router {
     }
 }
 
-/// The lanes to start, each with the token it belongs to. Where they share one connection, more of them for each
-/// token would gain nothing: they belong to all tokens, which the empty label says.
-fn lane_tokens(store: &Store, tokens: &TokenPairs, settings: LaneSettings) -> Vec<String> {
+/// The lanes to start, each with the token it belongs to.
+fn lane_tokens(tokens: &TokenPairs, settings: LaneSettings) -> Vec<String> {
     let lanes = settings.lanes_per_token.max(1);
-    if !store.is_shared() {
-        return vec![String::new(); lanes];
-    }
     tokens
         .keys()
         .flat_map(|token| std::iter::repeat_n(token.clone(), lanes))
         .collect()
 }
 
-/// `(token, hash(tss) mod lanes)`: one TSS, one lane, so that its commands stay in order.
+/// `(token, hash(tss) mod lanes)`: one TSS, one lane, so that its commands stay in order. A TSS whose token is not
+/// configured here belongs to any: to be declared defective it needs no signature.
 fn hand_over(lanes: &[LaneHandle], token: &str, job: Job) {
-    let fitting: Vec<_> = lanes
-        .iter()
-        .filter(|lane| lane.token.is_empty() || lane.token == token)
-        .collect();
-    match fitting.get(place_of(job.tss, fitting.len())) {
+    let of_token = || lanes.iter().filter(|lane| lane.token == token);
+    let lane = match of_token().count() {
+        0 => lanes.get(place_of(job.tss, lanes.len())),
+        count => of_token().nth(place_of(job.tss, count)),
+    };
+    match lane {
         Some(lane) => lane.entrance.enter(job),
         None => job.answer.send(Err(SigningError::Unavailable {
-            reason: "the token of the TSS is not available here",
+            reason: "no token is configured here",
             retry_after_s: 60,
         })),
     }

@@ -97,3 +97,85 @@ impl LockedOut {
         (!self.jobs.is_empty()).then_some(self.look_ms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signing::SigningError;
+    use crate::signing::job::AnswerOnce;
+    use crate::sma::{Caller, Command};
+    use crate::terms::{Environment, OrganizationId, SeTime, SessionId};
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+    use std::sync::{Arc, Mutex};
+    use uuid::Uuid;
+
+    #[derive(Default)]
+    struct Hand(AtomicU64);
+
+    impl Clock for Hand {
+        fn now(&self) -> SeTime {
+            SeTime::UNSET
+        }
+
+        fn monotonic_ms(&self) -> u64 {
+            self.0.load(SeqCst)
+        }
+    }
+
+    fn job(tss: u128, answered: &Arc<AtomicUsize>, told: &Arc<Mutex<Vec<String>>>) -> Job {
+        let caller = Caller {
+            organization: OrganizationId::new(Uuid::nil()),
+            environment: Environment::Test,
+            session: SessionId::new(Uuid::nil()),
+        };
+        let (answered, told) = (Arc::clone(answered), Arc::clone(told));
+        let answer = AnswerOnce::new(Box::new(move |result| {
+            answered.fetch_add(1, SeqCst);
+            if let Err(error @ SigningError::Unavailable { .. }) = result {
+                told.lock().unwrap().push(error.to_string());
+            }
+        }));
+        let tss = TssId::new(Uuid::from_u128(tss));
+        Job::new(tss, caller, Command::DeclareDefective, answer)
+    }
+
+    #[test]
+    fn those_who_wait_are_looked_at_in_time_however_many_come_after_them() {
+        let (clock, mut waiting) = (Hand::default(), LockedOut::default());
+        let settings = LaneSettings::default();
+        let (answered, told) = (Arc::default(), Arc::default());
+        waiting.wait(vec![job(1, &answered, &told)], &clock, &settings);
+        for others in 2..20 {
+            clock.0.fetch_add(LOOK_EVERY_MS / 2, SeqCst);
+            waiting.wait(vec![job(others, &answered, &told)], &clock, &settings);
+        }
+        let look_ms = waiting.next_look_ms().unwrap();
+        assert_eq!(
+            look_ms, LOOK_EVERY_MS,
+            "the time was set when the first one came"
+        );
+        assert_eq!(waiting.take_due(&clock).len(), 19);
+    }
+
+    #[test]
+    fn what_waits_for_others_leaves_room_in_its_lane() {
+        let (clock, mut waiting) = (Hand::default(), LockedOut::default());
+        let settings = LaneSettings {
+            queue_len_max: 8,
+            ..LaneSettings::default()
+        };
+        let (answered, told) = (Arc::default(), Arc::default());
+        let first = (0..3).map(|_| job(1, &answered, &told)).collect();
+        waiting.wait(first, &clock, &settings);
+        let same = (0..5).map(|_| job(1, &answered, &told)).collect();
+        let other = waiting.queue_up(same, &clock, &settings);
+        assert!(other.is_empty(), "they stay behind the first ones");
+        assert_eq!((waiting.len(), answered.load(SeqCst)), (4, 4));
+        let all: Vec<String> = told.lock().unwrap().clone();
+        assert!(
+            all.iter()
+                .all(|text| text.contains("another node holds the TSS")),
+            "{all:?}"
+        );
+    }
+}

@@ -35,17 +35,6 @@ pub(super) fn token_for_new<'t>(
     Ok(labels.first().copied())
 }
 
-/// Labels of the tokens whose devices new TSSs may get: those that are there, or all where none is. Nothing is
-/// to be made of a device whose token is not here, or cannot sign now.
-pub(super) fn for_new(tokens: &TokenPairs) -> Vec<String> {
-    let there = tokens.iter().filter(|(_, pair)| pair.is_there());
-    let there: Vec<String> = there.map(|(label, _)| label.clone()).collect();
-    match there.is_empty() {
-        true => tokens.keys().cloned().collect(),
-        false => there,
-    }
-}
-
 /// `hash(tss) mod count`.
 pub(super) fn place_of(tss: TssId, count: usize) -> usize {
     let mut hasher = DefaultHasher::new();

@@ -11,7 +11,7 @@ on_both! {
     a_device_that_was_set_aside_is_kept_and_never_offered,
     a_device_is_taken_back_if_it_was_set_aside_for_its_key_alone,
     a_device_that_has_signed_is_taken_though_another_node_set_it_aside,
-    a_lane_for_several_tokens_leaves_the_others_alone,
+    a_lane_leaves_the_devices_of_other_tokens_alone,
 }
 
 /// The devices that a lane would give to so many new TSSs, oldest first.
@@ -102,16 +102,15 @@ fn a_device_that_has_signed_is_taken_though_another_node_set_it_aside(place: &Pl
     assert!(lane.is_device_taken(signing).unwrap());
 }
 
-fn a_lane_for_several_tokens_leaves_the_others_alone(place: &Place) {
+fn a_lane_leaves_the_devices_of_other_tokens_alone(place: &Place) {
     let store = place.open();
     let [_, _] = filled(&store, "no longer configured");
     let [one] = filled(&store, "one");
     let [two] = filled(&store, "two");
-    let tokens = vec!["one".to_owned(), "two".to_owned()];
-    let mut lane = store
-        .lane_for_tokens(Box::new(move || tokens.clone()))
-        .unwrap();
-    assert_eq!(offered(lane.as_mut(), 4), sorted([one, two]));
+    for (token, own) in [("one", one), ("two", two)] {
+        let mut lane = store.lane_for_token(token).unwrap();
+        assert_eq!(offered(lane.as_mut(), 4), [own]);
+    }
     let free = |token| store.free_devices_in(token, Environment::Test).unwrap();
     assert_eq!((free("one"), free("two"), free("three")), (1, 1, 0));
     let live = store.free_devices_in("one", Environment::Live).unwrap();

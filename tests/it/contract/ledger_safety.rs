@@ -127,6 +127,45 @@ fn a_message_is_not_there_before_its_commit(place: &Place) {
     assert!(store.message(id, last).unwrap().is_some());
 }
 
+#[test]
+fn a_ledger_that_is_moved_away_while_it_is_in_use_loses_nothing() {
+    let place = sample::sqlite();
+    let (store, mut lane, id) = with_messages(&place);
+    let StoreConfig::Sqlite { path } = place.config() else {
+        unreachable!("it was made so");
+    };
+    let kept = stored(lane.as_mut(), id, counter(4)).unwrap();
+    let aside = path.with_extension("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    for _ in 0..3 {
+        // Each of them wants a connection, of the pool or one of its own.
+        assert!(store.check_health().is_err());
+        assert!(store.survey().is_err());
+        assert!(lane.lock(&lock_only(&[id])).is_err());
+    }
+    assert!(!path.exists(), "nobody has made another file in its place");
+    std::fs::rename(&aside, &path).unwrap();
+    drop((lane, store));
+    let store = place.open();
+    assert_eq!(store.message(id, counter(4)).unwrap().unwrap().der, kept);
+}
+
+#[test]
+fn the_path_of_a_ledger_may_have_characters_that_mean_something_in_a_uri() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("50% of #1? yes.db");
+    let config = StoreConfig::Sqlite { path: path.clone() };
+    let store = Store::open(&config, &TestEntropy).unwrap();
+    organization(&store);
+    drop(store);
+    let names: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with(".lock"))
+        .collect();
+    assert_eq!(names, ["50% of #1? yes.db"]);
+}
+
 fn a_store_without_its_folder_or_server_says_so(place: &Place) {
     let config = match place.config() {
         StoreConfig::Sqlite { path } => StoreConfig::Sqlite {

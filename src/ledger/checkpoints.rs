@@ -46,6 +46,13 @@ impl Checkpoints {
     }
 }
 
+impl Checkpoints {
+    /// Ends it after what is at hand, and waits for that.
+    pub fn stop(&self) {
+        self.thread.stop();
+    }
+}
+
 impl Drop for Checkpoints {
     fn drop(&mut self) {
         self.thread.stop();

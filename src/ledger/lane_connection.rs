@@ -87,7 +87,8 @@ impl LaneLedger for LaneConnection {
         let names = match &self.turns {
             Some(turns) => {
                 turns.check_file()?;
-                let (names, late) = turns.lock(needs, wait_ms);
+                let token = self.choice.token.as_deref();
+                let (names, late) = turns.lock(needs, token, wait_ms);
                 self.late = late;
                 Some(names)
             }

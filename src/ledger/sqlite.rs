@@ -50,6 +50,12 @@ struct Synchronous {
 }
 
 #[derive(QueryableByName)]
+struct Version {
+    #[diesel(sql_type = Text)]
+    version: String,
+}
+
+#[derive(QueryableByName)]
 struct Checkpoint {
     #[diesel(sql_type = BigInt)]
     busy: i64,
@@ -158,6 +164,7 @@ fn refuse_network_storage(path: &Path) -> Result<(), LedgerError> {
 /// Opens the file that is there. One that is not there is not made: that was done once, with the lock.
 pub(super) fn connect(path: &Path) -> Result<SqliteConnection, ConnectError> {
     let mut connection = SqliteConnection::establish(&existing(path)?)?;
+    refuse_old_library(&mut connection)?;
     connection.batch_execute(SETTINGS)?;
     let mode: JournalMode = diesel::sql_query("PRAGMA journal_mode").get_result(&mut connection)?;
     let sync: Synchronous = diesel::sql_query("PRAGMA synchronous").get_result(&mut connection)?;
@@ -167,6 +174,30 @@ pub(super) fn connect(path: &Path) -> Result<SqliteConnection, ConnectError> {
         return Err(LedgerError::Unsafe(message.to_owned()).into());
     }
     Ok(connection)
+}
+
+/// The oldest version that is signed with. Older ones may lose commits when one connection merges the log while
+/// another one begins it anew. Siegel brings a newer one along, but whoever builds it can have it use the library of
+/// the system.
+const OLDEST: [u32; 3] = [3, 51, 3];
+
+fn refuse_old_library(connection: &mut SqliteConnection) -> Result<(), ConnectError> {
+    let found: Version =
+        diesel::sql_query("SELECT sqlite_version() AS version").get_result(connection)?;
+    if is_new_enough(&found.version) {
+        return Ok(());
+    }
+    Err(LedgerError::Unsafe(format!(
+        "SQLite {} is too old: under load it can lose commits; {} is needed",
+        found.version,
+        OLDEST.map(|part| part.to_string()).join(".")
+    ))
+    .into())
+}
+
+fn is_new_enough(version: &str) -> bool {
+    let parts: Result<Vec<u32>, _> = version.split('.').map(str::parse).collect();
+    parts.is_ok_and(|parts| parts.as_slice() >= OLDEST.as_slice())
 }
 
 /// The file as a URI, the one way to tell SQLite that it must exist.
@@ -248,3 +279,18 @@ pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// Sees one state, whatever is committed meanwhile, and takes SQLite's own locks once for all queries.
 pub(super) const BEGIN_TO_READ: &str = "BEGIN";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_library_is_known_by_its_version() {
+        for new in ["3.51.3", "3.53.0", "4.0.0", "3.51.10"] {
+            assert!(is_new_enough(new), "{new}");
+        }
+        for old in ["3.51.2", "3.9.9", "2.60.7", "3.51", "unknown", ""] {
+            assert!(!is_new_enough(old), "{old}");
+        }
+    }
+}

@@ -69,7 +69,7 @@ struct Inner {
     clearance: Clearance,
     released: Released,
     /// Before the lock, so that it ends earlier.
-    _checkpoints: Option<Checkpoints>,
+    checkpoints: Option<Checkpoints>,
     _lock: Option<ProcessLock>,
 }
 
@@ -153,7 +153,7 @@ impl Store {
             withheld: WithheldDevices::default(),
             clearance: Clearance::default(),
             released: Released::default(),
-            _checkpoints: checkpoints,
+            checkpoints,
             _lock: lock,
         };
         Ok(Self {
@@ -234,6 +234,10 @@ impl Store {
     /// # Errors
     /// When the database does not do it. Nothing is lost then.
     pub fn settle(&self) -> Result<bool, LedgerError> {
+        // While it is at work it keeps everybody else from doing the same.
+        if let Some(checkpoints) = &self.inner.checkpoints {
+            checkpoints.stop();
+        }
         match &mut *self.writing()? {
             EitherConnection::Sqlite(connection) => {
                 sqlite::merge_log(connection).map_err(unavailable("merge its write-ahead log"))

@@ -1,15 +1,19 @@
 //! Who may do what within the one process that SQLite serves: what lanes have locked, and who writes.
 
 use super::LedgerError;
+use super::connection::unavailable;
 use crate::sma::Needs;
 use crate::terms::{Bell, ClientId, TssId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+const LOOK: &str = "look after its file";
 
 /// Whose turn it is within this process. SQLite has no locks for rows, and its own answer to two writers is to
 /// let one of them try again and again until it gives up; waiting in line is quicker and always ends.
@@ -25,14 +29,14 @@ pub(super) struct Turns {
 /// What a batch locks, from before it is loaded until after its commit. Nobody else changes what bears these
 /// names, so the write transaction opens after signing, and a slow token keeps neither logins nor other lanes
 /// waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Name {
     /// A TSS with everything that belongs to it, or the right to create it.
     Tss(TssId),
     /// The right to create this client.
     NewClient(ClientId),
-    /// The right to choose among the free devices.
-    FreeDevices,
+    /// The right to choose among the free devices of the token with this label, or of any.
+    FreeDevices(Option<String>),
 }
 
 /// Locked until it is dropped.
@@ -75,15 +79,17 @@ impl Turns {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks all of them, or after this wait those that nobody else holds. Also answers with the others.
+    /// Locks all of them, or after this wait those that nobody else holds. Also answers with the others. Devices
+    /// are chosen among those of the token with this label.
     pub fn lock(
         self: &Arc<Self>,
         needs: &BTreeMap<TssId, Needs>,
+        token: Option<&str>,
         wait_ms: u32,
     ) -> (LockedNames, BTreeSet<TssId>) {
         let wanted: BTreeMap<_, _> = needs
             .iter()
-            .map(|(tss, needs)| (*tss, names_of(*tss, needs)))
+            .map(|(tss, needs)| (*tss, names_of(*tss, needs, token)))
             .collect();
         let is_free = |locked: &BTreeSet<Name>, names: &BTreeSet<Name>| names.is_disjoint(locked);
         let locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,7 +104,7 @@ impl Turns {
             .into_iter()
             .partition(|(_, names)| is_free(&locked, names));
         let names: BTreeSet<Name> = free.into_iter().flat_map(|(_, names)| names).collect();
-        locked.extend(&names);
+        locked.extend(names.iter().cloned());
         let turns = Arc::clone(self);
         let late = held.into_iter().map(|(tss, _)| tss).collect();
         (LockedNames { turns, names }, late)
@@ -106,9 +112,10 @@ impl Turns {
 }
 
 /// All or none of them are locked, so that two lanes cannot wait for each other.
-fn names_of(tss: TssId, needs: &Needs) -> BTreeSet<Name> {
+fn names_of(tss: TssId, needs: &Needs, token: Option<&str>) -> BTreeSet<Name> {
     let clients = needs.client_ids_new.iter().copied().map(Name::NewClient);
-    let devices = needs.free_device.map(|_| Name::FreeDevices);
+    let of_token = || Name::FreeDevices(token.map(str::to_owned));
+    let devices = needs.free_device.map(|_| of_token());
     let tss = std::iter::once(Name::Tss(tss));
     tss.chain(clients).chain(devices).collect()
 }
@@ -140,7 +147,8 @@ impl OpenFile {
     /// # Errors
     /// When there is none.
     pub fn at(path: &Path) -> Result<Arc<Self>, LedgerError> {
-        let identity = Self::identity(path).ok_or_else(|| file_changed(path))?;
+        let identity = Self::identity(path).map_err(unavailable(LOOK))?;
+        let identity = identity.ok_or_else(|| file_changed(path))?;
         Ok(Arc::new(Self {
             path: path.to_owned(),
             identity,
@@ -148,18 +156,22 @@ impl OpenFile {
         }))
     }
 
-    /// Device and number of the file at this place, if there is one.
-    fn identity(path: &Path) -> Option<(u64, u64)> {
-        let found = metadata(path).ok()?;
-        Some((found.dev(), found.ino()))
+    /// Device and number of the file at this place; `None` when there is none.
+    fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+        match metadata(path) {
+            Ok(found) => Ok(Some((found.dev(), found.ino()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the file that was opened has always been the one at its place. Cheap enough for every batch.
     ///
     /// # Errors
-    /// When it is not, or once was not.
+    /// [`LedgerError::Unsafe`] when it is not, or once was not.
     pub fn check(&self) -> Result<(), LedgerError> {
-        let is_other = Self::identity(&self.path) != Some(self.identity);
+        let found = Self::identity(&self.path).map_err(unavailable(LOOK))?;
+        let is_other = found != Some(self.identity);
         if is_other {
             self.is_gone.store(true, Ordering::Release);
         }

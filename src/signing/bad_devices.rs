@@ -1,9 +1,8 @@
 //! Devices that no TSS is made of, because their keys do not sign or have signed already.
 
 use super::signed::BadDevice;
-use crate::ledger::{ActiveToken, Batch, LaneLedger, LoadedTss, TssBatch, WithheldDevices};
-use crate::terms::{SerialNumber, TssId, chain};
-use std::collections::BTreeMap;
+use crate::ledger::{ActiveToken, Batch, LaneLedger, TssBatch, WithheldDevices};
+use crate::terms::{SerialNumber, chain};
 
 /// Those of one lane. The ledger gives none of them to any lane of this process.
 pub(super) struct BadDevices {
@@ -46,12 +45,12 @@ impl BadDevices {
         used.for_each(|device| self.withheld.release(device));
     }
 
-    /// What a standby lacked may be had since somebody has switched.
-    pub fn look_for_switches(&mut self, loaded: &BTreeMap<TssId, LoadedTss>) {
+    /// What a standby lacked may be had since somebody has switched. `active` tells for the label of a token which
+    /// section signs, as far as this node knows.
+    pub fn look_for_switches<'t>(&mut self, active: impl Fn(&str) -> Option<&'t str>) {
         let withheld = &self.withheld;
         self.of_standby.retain(|(device, then)| {
-            let mut active = loaded.values().filter_map(|tss| tss.active.as_ref());
-            let has_switched = active.any(|now| now.label == then.label && now.epoch != then.epoch);
+            let has_switched = active(&then.label).is_some_and(|now| now != then.section);
             if has_switched {
                 withheld.release(*device);
             }
@@ -83,43 +82,27 @@ impl BadDevices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sma::Slice;
-    use uuid::Uuid;
-
-    fn active(label: &str, epoch: u64) -> ActiveToken {
-        ActiveToken {
-            label: label.to_owned(),
-            section: "some section".to_owned(),
-            epoch,
-        }
-    }
-
-    fn loaded(active: ActiveToken) -> BTreeMap<TssId, LoadedTss> {
-        let loaded = LoadedTss {
-            slice: Slice::default(),
-            key: None,
-            token: Some(active.label.clone()),
-            is_held: false,
-            active: Some(active),
-        };
-        BTreeMap::from([(TssId::new(Uuid::nil()), loaded)])
-    }
 
     #[test]
     fn what_a_standby_lacks_is_free_again_once_somebody_has_switched() {
         let withheld = WithheldDevices::default();
         let mut bad = BadDevices::new(withheld.clone());
         let device = SerialNumber::of_public_point(&[7; 65]);
+        let standby = ActiveToken {
+            label: "main".to_owned(),
+            section: "spare".to_owned(),
+            epoch: 2,
+        };
         bad.take(vec![BadDevice {
             device,
             reason: "its key is not in the token",
-            standby: Some(active("main", 2)),
+            standby: Some(standby),
         }]);
-        for still in [active("main", 2), active("another", 3)] {
-            bad.look_for_switches(&loaded(still));
-            assert!(withheld.all().contains(&device));
-        }
-        bad.look_for_switches(&loaded(active("main", 3)));
+        let others = |label: &str| (label == "another").then_some("its-spare");
+        bad.look_for_switches(others);
+        bad.look_for_switches(|_| Some("spare"));
+        assert!(withheld.all().contains(&device));
+        bad.look_for_switches(|_| Some("main"));
         assert!(withheld.all().is_empty());
     }
 }

@@ -79,6 +79,10 @@ impl Lane {
     /// `early`.
     pub(super) fn process(&mut self, jobs: Vec<Job>) {
         self.finish_unfinished();
+        let tokens = &self.tokens;
+        let active = |label: &str| tokens.get(label)?.active_as_seen();
+        let section = |label: &str| active(label).map(|active| active.name.as_str());
+        self.bad_devices.look_for_switches(section);
         let jobs = refuse_those(jobs, &NOT_KEPT, |job| self.has_unfinished(job.tss));
         let jobs = refuse_those(jobs, &STOPPED, |job| {
             // To give it up for good is what the person may decide.
@@ -115,7 +119,6 @@ impl Lane {
         let (late, jobs) = jobs.into_iter().partition(|job| late.contains(&job.tss));
         self.locked_out.wait(late, clock.as_ref(), &self.settings);
         let loaded = held.take_loaded();
-        self.bad_devices.look_for_switches(&loaded);
         let jobs = refuse_doubtful(jobs, &loaded, &self.tokens, &self.clearance);
         if jobs.is_empty() {
             return Vec::new();

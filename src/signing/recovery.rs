@@ -40,6 +40,8 @@ enum Progress {
     Settled(Fate),
     /// As a whole it cannot be finished; each TSS of it may be.
     TakeApart,
+    /// Another node holds these of its TSSs; the others may be finished.
+    Divide(BTreeSet<TssId>),
 }
 
 /// What the ledger knows of a batch.
@@ -50,8 +52,8 @@ enum Standing {
     Kept,
     /// Something else stands in its place.
     Overtaken,
-    /// Not looked at: another node holds one of its TSSs.
-    Late,
+    /// Not looked at: another node holds these of its TSSs.
+    Late(BTreeSet<TssId>),
 }
 
 impl Lane {
@@ -74,6 +76,16 @@ impl Lane {
                     self.unfinished.extend(parts.iter().cloned());
                     self.forget(&work);
                     waiting.extend(parts);
+                    continue;
+                }
+                Progress::Divide(late) => {
+                    let (late, free) = work.divide(&late);
+                    // Those that are late have been waited for; they stay together, and are tried again later.
+                    let named = late.batch.entries.iter();
+                    fates.extend(named.map(|entry| (entry.tss, Fate::Unfinished)));
+                    self.unfinished.extend([late, Arc::clone(&free)]);
+                    self.forget(&work);
+                    waiting.push(free);
                     continue;
                 }
             };
@@ -123,12 +135,14 @@ impl Lane {
                     return Progress::Settled(Fate::Dropped);
                 }
                 // The others of the batch may still stand where they stood.
-                Ok(Standing::Overtaken | Standing::Late) | Err(LedgerError::Damaged(_))
-                    if !is_alone =>
-                {
+                Ok(Standing::Overtaken) | Err(LedgerError::Damaged(_)) if !is_alone => {
                     return Progress::TakeApart;
                 }
-                Ok(Standing::Overtaken | Standing::Open | Standing::Late) => {}
+                Ok(Standing::Late(late)) if late.len() < entries.len() => {
+                    return Progress::Divide(late);
+                }
+                Ok(Standing::Late(_)) => return Progress::Settled(Fate::Unfinished),
+                Ok(Standing::Overtaken | Standing::Open) => {}
                 Err(error) => {
                     self.trouble.tell(&error);
                     return Progress::Settled(Fate::Unfinished);
@@ -148,11 +162,10 @@ impl Lane {
     fn finish_once(&mut self, work: &Unfinished) -> Result<Standing, LedgerError> {
         // Taking the lock also waits for a commit that may still be running in the database.
         let mut held = self.ledger.lock(&work.needs)?;
-        if work.batch.entries.len() > 1 && !held.late().is_empty() {
-            return Ok(Standing::Late);
+        if !held.late().is_empty() {
+            // Whoever else holds it may be committing this very batch.
+            return Ok(Standing::Late(held.late().clone()));
         }
-        // Whoever else holds it may be committing this very batch.
-        held.require_all()?;
         let loaded = held.take_loaded();
         if work.stands_before(&loaded) {
             let Err(error) = held.commit(&work.batch_under(&loaded)) else {
@@ -199,19 +212,33 @@ fn compare(held: &mut dyn Held, batch: &Batch) -> Result<Standing, LedgerError> 
 impl Unfinished {
     /// The same for each TSS alone.
     fn parts(&self) -> Vec<Arc<Self>> {
-        let part = |entry: &TssBatch| {
-            let tss = entry.tss;
-            Arc::new(Self {
-                batch: Batch {
-                    entries: vec![entry.clone()],
-                },
-                needs: pick(&self.needs, tss),
-                before: pick(&self.before, tss),
-                clock_told: self.clock_told.get(&tss).copied().into_iter().collect(),
-                clock_step: self.clock_step,
-            })
-        };
-        self.batch.entries.iter().map(part).collect()
+        let entries = self.batch.entries.iter();
+        entries
+            .map(|entry| self.part(|tss| tss == entry.tss))
+            .collect()
+    }
+
+    /// The same for these TSSs, and for the others.
+    fn divide(&self, these: &BTreeSet<TssId>) -> (Arc<Self>, Arc<Self>) {
+        let those = self.part(|tss| these.contains(&tss));
+        (those, self.part(|tss| !these.contains(&tss)))
+    }
+
+    fn part(&self, belongs: impl Fn(TssId) -> bool) -> Arc<Self> {
+        let entries = self.batch.entries.iter();
+        let told = self.clock_told.iter().copied();
+        Arc::new(Self {
+            batch: Batch {
+                entries: entries
+                    .filter(|entry| belongs(entry.tss))
+                    .cloned()
+                    .collect(),
+            },
+            needs: pick(&self.needs, &belongs),
+            before: pick(&self.before, &belongs),
+            clock_told: told.filter(|tss| belongs(*tss)).collect(),
+            clock_step: self.clock_step,
+        })
     }
 
     /// The same bytes for the token that is active by now. Its keys are the same, so a signature made before
@@ -246,18 +273,16 @@ impl Unfinished {
     }
 }
 
-fn pick<T: Clone>(all: &BTreeMap<TssId, T>, tss: TssId) -> BTreeMap<TssId, T> {
-    all.get(&tss)
-        .map(|one| (tss, one.clone()))
-        .into_iter()
-        .collect()
+fn pick<T: Clone>(all: &BTreeMap<TssId, T>, belongs: impl Fn(TssId) -> bool) -> BTreeMap<TssId, T> {
+    let wanted = all.iter().filter(|(tss, _)| belongs(**tss));
+    wanted.map(|(tss, one)| (*tss, one.clone())).collect()
 }
 
-/// All that is loaded but the free device, which may be another each time.
+/// All that is loaded but the free device, which may be another each time, and the client ids that others of the
+/// same batch have asked for: those are no state of this TSS, and the key of a client sees to them.
 fn is_same_state(one: &Slice, other: &Slice) -> bool {
     one.tss == other.tss
         && one.clients == other.clients
-        && one.clients_elsewhere == other.clients_elsewhere
         && one.serials == other.serials
         && one.transactions == other.transactions
         && one.transaction_ids == other.transaction_ids
@@ -274,4 +299,23 @@ pub(super) fn answer_by_fate(told: Vec<Told>, fates: &BTreeMap<TssId, Fate>) -> 
         }
     }
     early
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terms::ClientId;
+    use uuid::Uuid;
+
+    #[test]
+    fn what_others_of_a_batch_have_asked_for_is_no_state_of_a_tss() {
+        // Two TSSs of a batch wanted the same client id, and one of them is finished alone.
+        let mut before = Slice::default();
+        let id = ClientId::new(Uuid::from_u128(1));
+        before.clients_elsewhere.insert(id);
+        let mut now = Slice::default();
+        assert!(is_same_state(&before, &now));
+        now.serials.insert("till".try_into().unwrap(), id);
+        assert!(!is_same_state(&before, &now));
+    }
 }

@@ -26,8 +26,10 @@ struct SignWork {
     /// Place of the first among those of its batch.
     first: usize,
     digests: VecDeque<(KeyPair, Vec<u8>)>,
-    /// Gone once the batch waits no longer.
-    made: Weak<Board>,
+    made: Arc<Board>,
+    /// Gone once the batch waits no longer. Only looked at: a signer that held on to it would keep alive what
+    /// nobody waits for.
+    wanted: Weak<()>,
 }
 
 type SignResult = Result<Vec<u8>, CspError>;
@@ -145,17 +147,20 @@ impl Token {
 
     /// Begins to sign all digests, in parallel, each tried once more if it fails.
     pub(super) fn begin(&self, digests: Vec<(KeyPair, Vec<u8>)>) -> Signatures<'_> {
-        let board = Arc::new(Board::new(digests.len()));
+        let made = Arc::new(Board::new(digests.len()));
+        let wanted = Arc::new(());
         let work = SignWork {
             first: 0,
             digests: digests.into(),
-            made: Arc::downgrade(&board),
+            made: Arc::clone(&made),
+            wanted: Arc::downgrade(&wanted),
         };
         self.queue.lock().work.push_back(work);
         self.queue.changed.notify_all();
         Signatures {
             token: self,
-            board: Some(board),
+            made,
+            wanted: Some(wanted),
         }
     }
 }
@@ -199,7 +204,8 @@ impl<'a> Deadline<'a> {
 /// yet: the module may still be working on it, but its signature never leaves this file.
 pub(super) struct Signatures<'a> {
     token: &'a Token,
-    board: Option<Arc<Board>>,
+    made: Arc<Board>,
+    wanted: Option<Arc<()>>,
 }
 
 impl Signatures<'_> {
@@ -207,9 +213,7 @@ impl Signatures<'_> {
     /// there in time counts as not signed. A token that has said anything meanwhile is only busy; one
     /// that has not is gone.
     pub fn wait(self, deadline: &Deadline<'_>) -> Vec<SignResult> {
-        let Some(board) = &self.board else {
-            return Vec::new();
-        };
+        let board = &self.made;
         let (mut made, _) = board
             .complete
             .wait_timeout_while(lock(&board.made), deadline.left(), |made| made.missing > 0)
@@ -235,9 +239,9 @@ impl Signatures<'_> {
 impl Drop for Signatures<'_> {
     fn drop(&mut self) {
         // A token that hangs must not collect what nobody waits for.
-        self.board = None;
+        self.wanted = None;
         let mut waiting = self.token.queue.lock();
-        waiting.work.retain(|work| work.made.strong_count() > 0);
+        waiting.work.retain(|work| work.wanted.strong_count() > 0);
     }
 }
 
@@ -286,7 +290,8 @@ impl Queue {
         let taken = SignWork {
             first: front.first,
             digests: std::mem::replace(&mut front.digests, rest),
-            made: Weak::clone(&front.made),
+            made: Arc::clone(&front.made),
+            wanted: Weak::clone(&front.wanted),
         };
         front.first = front.first.saturating_add(share);
         Some(taken)
@@ -296,11 +301,12 @@ impl Queue {
 fn sign_until_closed(csp: &dyn Csp, queue: &Queue, meter: &TokenMeter) {
     while let Some(work) = queue.next() {
         for (place, (key, digest)) in (work.first..).zip(&work.digests) {
-            // The lane may have given up waiting, and nobody may wait for those behind one that took long.
-            let Some(board) = work.made.upgrade() else {
+            // Nobody may wait any more for those behind one that took long.
+            if work.wanted.strong_count() == 0 {
                 break;
-            };
-            board.put(place, sign_safely(csp, key, digest, meter));
+            }
+            let result = sign_safely(csp, key, digest, meter);
+            work.made.put(place, result);
         }
     }
 }
@@ -335,4 +341,85 @@ fn sign_twice(csp: &dyn Csp, key: &KeyPair, digest: &[u8], errors: &TokenErrors)
         | CspError::NotSupported { .. }
         | CspError::Busy { .. } => Err(first),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::csp::{KeyId, PublicKey};
+    use crate::terms::{Curve, SeTime};
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    /// Stands still, so that a deadline is always as far away as it was set.
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> SeTime {
+            SeTime::UNSET
+        }
+
+        fn monotonic_ms(&self) -> u64 {
+            0
+        }
+    }
+
+    struct Slow(AtomicUsize);
+
+    impl Csp for Slow {
+        fn token(&self) -> &str {
+            "slow"
+        }
+
+        fn generate_key_pair(&self, _: KeyId, _: Curve) -> Result<KeyPair, CspError> {
+            unreachable!("nobody makes keys")
+        }
+
+        fn sign(&self, _: &KeyPair, digest: &[u8]) -> Result<Vec<u8>, CspError> {
+            thread::sleep(Duration::from_millis(5));
+            self.0.fetch_add(1, SeqCst);
+            Ok(digest.to_vec())
+        }
+
+        fn check_health(&self) -> Result<(), CspError> {
+            Ok(())
+        }
+
+        fn generation(&self) -> u64 {
+            1
+        }
+    }
+
+    #[test]
+    fn what_a_slow_token_has_made_by_the_deadline_counts_and_the_rest_is_not_made() {
+        const SIGNERS: usize = 2;
+        let slow = Arc::new(Slow(AtomicUsize::new(0)));
+        let csp = Arc::clone(&slow) as Arc<dyn Csp>;
+        let token = Token::start(csp, Environment::Test, SIGNERS).unwrap();
+        let key = KeyPair {
+            id: KeyId::new([1; 16]),
+            public_key: PublicKey {
+                curve: Curve::Secp256r1,
+                point: vec![4; 65],
+            },
+        };
+        let digests: Vec<_> = (0..200).map(|number| (key.clone(), vec![number])).collect();
+        for _ in 0..3 {
+            let before = slow.0.load(SeqCst);
+            let begun = token.begin(digests.clone());
+            let results = begun.wait(&Deadline::after(&Still, 60));
+            let counted = results.iter().filter(|result| result.is_ok()).count();
+            assert!(counted > 0, "nothing in time");
+            for (number, result) in results.iter().enumerate() {
+                match result {
+                    Ok(signature) => assert_eq!(signature, &digests[number].1),
+                    Err(error) => assert!(matches!(error, CspError::Busy { .. }), "{error}"),
+                }
+            }
+            // Long enough for all of what nobody waits for any more.
+            thread::sleep(Duration::from_millis(100));
+            let made = slow.0.load(SeqCst) - before;
+            assert!(made <= counted + SIGNERS, "{made} made, {counted} counted");
+        }
+        assert_eq!(token.waiting(), 0);
+    }
 }

@@ -1,5 +1,8 @@
 -- A signature writes to as few pages, and has as little looked up, as possible.
 
+-- In the order in which lanes take them.
+LOCK TABLE tss, tss_transaction, transaction_step, log_message IN ACCESS EXCLUSIVE MODE;
+
 -- That a step is signed once, transaction_step knows by its key: both rows are written in one commit.
 DROP INDEX log_message_step;
 

@@ -4,7 +4,8 @@ use super::chaos::{Fault, Seam};
 use super::ports::lock;
 use super::quiet;
 use super::scenes::{
-    A, B, STUCK, goes_wrong, is_done, is_unavailable, nothing_to_complain_about, stage,
+    A, B, STUCK, goes_wrong, is_done, is_unavailable, next_batch_stays_unfinished,
+    nothing_to_complain_about, stage,
 };
 use super::script::{self, finish, start};
 use super::world::{Plan, World};
@@ -96,6 +97,24 @@ fn a_batch_is_not_given_up_because_somebody_else_holds_its_tss() {
     let_go(&world);
     assert!(is_done(&world.ask(0, script::tss(A), &start)));
     assert_eq!(world.shared.signatures_made(), before + 1, "signed once");
+    nothing_to_complain_about(&mut world);
+}
+
+#[test]
+fn of_a_batch_without_its_commit_only_what_is_held_elsewhere_goes_on_waiting() {
+    let mut world = patient();
+    let before = world.shared.signatures_made();
+    next_batch_stays_unfinished(&world);
+    let (of_a, of_b) = (start(A, 0, 0), start(B, 0, 0));
+    let told = world.post(0, &[asked(A, of_a.clone()), asked(B, of_b.clone())]);
+    assert!(told.iter().all(|told| is_unavailable(&World::heard(told))));
+    later(&mut world, 1);
+    held_by_a_stranger(&world, A);
+    assert!(is_done(&world.ask(0, script::tss(B), &of_b)));
+    assert!(is_unavailable(&world.ask(0, script::tss(A), &of_a)));
+    let_go(&world);
+    assert!(is_done(&world.ask(0, script::tss(A), &of_a)));
+    assert_eq!(world.shared.signatures_made(), before + 2, "signed once");
     nothing_to_complain_about(&mut world);
 }
 

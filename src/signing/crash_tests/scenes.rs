@@ -51,7 +51,7 @@ pub fn goes_wrong(world: &World, seam: Seam, faults: &[Fault]) {
 }
 
 /// The next batch is signed and not kept, and neither this turn nor the next one can look after it.
-fn next_batch_stays_unfinished(world: &World) {
+pub fn next_batch_stays_unfinished(world: &World) {
     let mut chaos = lock(&world.shared.chaos);
     let last = |seam| chaos.counts.get(&seam).copied().unwrap_or_default();
     let (commit, lock) = (last(Seam::Commit), last(Seam::Lock));

@@ -5,7 +5,7 @@ use super::lane::Lane;
 use super::plan::Told;
 use crate::ledger::{Batch, CommitError, Held, LedgerError, LoadedTss, TssBatch};
 use crate::sma::{Needs, Slice};
-use crate::terms::{ClockStep, TssId};
+use crate::terms::{ClientId, ClockStep, TssId};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -266,7 +266,10 @@ impl Unfinished {
         self.batch.entries.iter().all(|entry| {
             let (before, now) = (self.before.get(&entry.tss), loaded.get(&entry.tss));
             match (before, now) {
-                (Some(before), Some(now)) => is_same_state(&before.slice, &now.slice),
+                (Some(before), Some(now)) => {
+                    let written = &entry.slice.changed.clients;
+                    is_same_state(&before.slice, &now.slice, written)
+                }
                 (None, _) | (_, None) => false,
             }
         })
@@ -278,10 +281,18 @@ fn pick<T: Clone>(all: &BTreeMap<TssId, T>, belongs: impl Fn(TssId) -> bool) -> 
     wanted.map(|(tss, one)| (*tss, one.clone())).collect()
 }
 
-/// All that is loaded but the free device, which may be another each time, and the client ids that others of the
-/// same batch have asked for: those are no state of this TSS, and the key of a client sees to them.
-fn is_same_state(one: &Slice, other: &Slice) -> bool {
+/// All that is loaded but the free device, which may be another each time. Of the client ids that other TSSs have,
+/// those that the batch writes: the others may only have been asked for in the same batch.
+fn is_same_state(one: &Slice, other: &Slice, written: &BTreeSet<ClientId>) -> bool {
+    let elsewhere = |slice: &Slice| -> BTreeSet<ClientId> {
+        slice
+            .clients_elsewhere
+            .intersection(written)
+            .copied()
+            .collect()
+    };
     one.tss == other.tss
+        && elsewhere(one) == elsewhere(other)
         && one.clients == other.clients
         && one.serials == other.serials
         && one.transactions == other.transactions
@@ -304,18 +315,15 @@ pub(super) fn answer_by_fate(told: Vec<Told>, fates: &BTreeMap<TssId, Fate>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terms::ClientId;
     use uuid::Uuid;
 
     #[test]
-    fn what_others_of_a_batch_have_asked_for_is_no_state_of_a_tss() {
+    fn what_others_of_a_batch_have_asked_for_is_no_state_of_a_tss_that_does_not_write_it() {
         // Two TSSs of a batch wanted the same client id, and one of them is finished alone.
-        let mut before = Slice::default();
         let id = ClientId::new(Uuid::from_u128(1));
+        let (mut before, now) = (Slice::default(), Slice::default());
         before.clients_elsewhere.insert(id);
-        let mut now = Slice::default();
-        assert!(is_same_state(&before, &now));
-        now.serials.insert("till".try_into().unwrap(), id);
-        assert!(!is_same_state(&before, &now));
+        assert!(is_same_state(&before, &now, &BTreeSet::new()));
+        assert!(!is_same_state(&before, &now, &BTreeSet::from([id])));
     }
 }

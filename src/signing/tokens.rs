@@ -393,7 +393,7 @@ mod tests {
     fn what_a_slow_token_has_made_by_the_deadline_counts_and_the_rest_is_not_made() {
         const SIGNERS: usize = 2;
         let slow = Arc::new(Slow(AtomicUsize::new(0)));
-        let csp = Arc::clone(&slow) as Arc<dyn Csp>;
+        let csp: Arc<dyn Csp> = slow.clone();
         let token = Token::start(csp, Environment::Test, SIGNERS).unwrap();
         let key = KeyPair {
             id: KeyId::new([1; 16]),

@@ -253,6 +253,13 @@ impl Module {
                 }
                 others_are_well = !members.iter().all(|member| member.is_gone());
             }
+            if matches!(outcome, Err(Trouble::Busy)) {
+                tracing::error!(
+                    "module {}: a call into it does not return, so it cannot be initialised anew; if that does not \
+                     end, start the server anew",
+                    self.path.display()
+                );
+            }
             let answer = outcome.err().map(|trouble| trouble.describe().to_string());
             tracing::warn!(
                 answer,

@@ -125,8 +125,14 @@ impl Board {
     /// Waits until every shop has a step that was asked for after this call; answers with the milliseconds that
     /// this took.
     pub fn wait_for_every_shop(&self) -> u64 {
+        self.wait_for_every_shop_and(|| {})
+    }
+
+    /// The same, doing something again and again meanwhile.
+    pub fn wait_for_every_shop_and(&self, meanwhile: impl Fn()) -> u64 {
         let epoch = self.epoch.fetch_add(1, SeqCst) + 1;
         let all = || {
+            meanwhile();
             let mut epochs = self.signed_in.iter();
             epochs.all(|last| last.load(SeqCst) >= epoch)
         };

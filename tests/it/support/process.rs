@@ -44,6 +44,16 @@ impl Log {
         lines.push_back(line.to_owned());
     }
 
+    /// Whether one of them has this text; if so, all are forgotten.
+    pub fn takes(&self, text: &str) -> bool {
+        let mut lines = self.0.lock().unwrap();
+        let found = lines.iter().any(|line| line.contains(text));
+        if found {
+            lines.clear();
+        }
+        found
+    }
+
     /// All of them.
     pub fn text(&self) -> String {
         let lines = self.0.lock().unwrap();

@@ -176,6 +176,22 @@ impl Site {
         act(running.as_ref().expect("the node runs"))
     }
 
+    /// Starts nodes anew that say that a call into their module does not return, as their supervisor would. Answers
+    /// with how many that were.
+    pub fn restart_hanging_nodes(&self) -> usize {
+        let says_so = |node: &usize| {
+            self.nodes[*node]
+                .log
+                .takes("a call into it does not return")
+        };
+        let hanging: Vec<usize> = (0..self.nodes.len()).filter(says_so).collect();
+        for node in &hanging {
+            self.kill_node(*node);
+            self.start_node(*node);
+        }
+        hanging.len()
+    }
+
     /// What a node has printed lately.
     pub fn log(&self, node: usize) -> String {
         self.nodes[node].log.text()

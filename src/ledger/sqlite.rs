@@ -4,6 +4,7 @@ use super::LedgerError;
 use super::connection::ConnectError;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
+use diesel::result::Error as QueryError;
 use diesel::sql_types::{BigInt, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use rustix::fs::{FlockOperation, flock, statfs};
@@ -162,7 +163,24 @@ fn refuse_network_storage(path: &Path) -> Result<(), LedgerError> {
 }
 
 /// Opens the file that is there. One that is not there is not made: that was done once, with the lock.
+///
+/// Tries for a moment: whoever closes the last connection to a file cleans up behind it, and SQLite refuses those
+/// who come just then, without waiting.
 pub(super) fn connect(path: &Path) -> Result<SqliteConnection, ConnectError> {
+    for _ in 0..LOCK_TRIES {
+        match connect_once(path) {
+            Err(ConnectError::Setup(error)) if is_locked(&error) => thread::sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+    connect_once(path)
+}
+
+fn is_locked(error: &QueryError) -> bool {
+    matches!(error, QueryError::DatabaseError(_, answer) if answer.message() == "database is locked")
+}
+
+fn connect_once(path: &Path) -> Result<SqliteConnection, ConnectError> {
     let mut connection = SqliteConnection::establish(&existing(path)?)?;
     refuse_old_library(&mut connection)?;
     connection.batch_execute(SETTINGS)?;

@@ -151,6 +151,23 @@ fn a_ledger_that_is_moved_away_while_it_is_in_use_loses_nothing() {
 }
 
 #[test]
+fn whoever_opens_a_ledger_just_when_another_one_closes_it_is_let_in() {
+    let place = sample::sqlite();
+    drop(with_messages(&place));
+    let config = place.config();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    // Closing the last connection cleans up, for which SQLite keeps everybody out.
+                    drop(Store::open_beside(&config).unwrap());
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn the_path_of_a_ledger_may_have_characters_that_mean_something_in_a_uri() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("50% of #1? yes.db");

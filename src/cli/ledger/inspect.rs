@@ -1,9 +1,9 @@
 //! `siegel ledger inspect`.
 
-use crate::app::{SystemClock, SystemEntropy};
+use crate::app::{SystemClock, SystemEntropy, label_of};
 use crate::config::Config;
 use crate::csp::Csp;
-use crate::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig, environment};
+use crate::csp::pkcs11::{Pkcs11Token, TokenConfig, environment};
 use crate::ledger::{Standing, Store};
 use crate::terms::{Clock, Entropy, SerialNumber, TssId};
 use crate::witness::{self, Findings, LostFinding, Testimony, TssFault, TssFinding};
@@ -82,10 +82,7 @@ fn open(config: &Config, store: &Store) -> anyhow::Result<BTreeMap<String, Arc<d
             tokens.insert(token.token().to_owned(), token);
             continue;
         };
-        let known = match &main.token {
-            Selector::Label(label) => Some(label.clone()),
-            Selector::Serial(_) | Selector::Slot(_) => store.token_label(&main.name)?,
-        };
+        let known = label_of(store, main)?;
         // Without a label no server was ever started with it, and so with no standby.
         let active = match &known {
             Some(label) => store.active_token(label)?,

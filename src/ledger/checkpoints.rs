@@ -44,9 +44,7 @@ impl Checkpoints {
         let thread = thread.map_err(unavailable("start the thread of its checkpoints"))?;
         Ok(Self { thread })
     }
-}
 
-impl Checkpoints {
     /// Ends it after what is at hand, and waits for that.
     pub fn stop(&self) {
         self.thread.stop();
@@ -55,7 +53,7 @@ impl Checkpoints {
 
 impl Drop for Checkpoints {
     fn drop(&mut self) {
-        self.thread.stop();
+        self.stop();
     }
 }
 

@@ -289,33 +289,30 @@ fn a_standby_that_is_active_and_not_configured_any_more_stops_the_start_and_a_sw
     check(&till);
 }
 
-#[test]
-fn a_standby_that_leads_to_the_same_token_as_another_section_stops_the_start() {
-    let mut server = TestServer::builder().pool_target(0).start();
-    let (label, serial) = (server.token.label.clone(), server.token.serial());
+/// The server does not start with this token as the standby of its main one, because it has a section already.
+fn stands_twice(server: &mut TestServer, label: &str, serial: &str) {
     let refused = server.refuses_to_start_after(|server| {
         let selector = format!("serial = {serial:?}\nstandby_of = \"main\"\n");
         server.configure(&section("standby", &server.token, &selector));
     });
     assert!(
-        matches!(&refused, NodeError::TokenTwice(twice) if *twice == label),
+        matches!(&refused, NodeError::TokenTwice(twice) if twice == label),
         "{refused:?}"
     );
 }
 
 #[test]
+fn a_standby_that_leads_to_the_same_token_as_another_section_stops_the_start() {
+    let mut server = TestServer::builder().pool_target(0).start();
+    let (label, serial) = (server.token.label.clone(), server.token.serial());
+    stands_twice(&mut server, &label, &serial);
+}
+
+#[test]
 fn test_and_live_do_not_share_a_token_through_a_standby() {
     let mut server = TestServer::builder().pool_target(0).live(1).start();
-    let serial = server.live[0].serial();
-    let label = server.live[0].label.clone();
-    let refused = server.refuses_to_start_after(|server| {
-        let selector = format!("serial = {serial:?}\nstandby_of = \"main\"\n");
-        server.configure(&section("standby", &server.token, &selector));
-    });
-    assert!(
-        matches!(&refused, NodeError::TokenTwice(twice) if *twice == label),
-        "{refused:?}"
-    );
+    let (label, serial) = (server.live[0].label.clone(), server.live[0].serial());
+    stands_twice(&mut server, &label, &serial);
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub trait Held {
         }
         Err(LedgerError::Unavailable {
             action: "lock a TSS",
-            source: "another node holds it".into(),
+            source: "another node or lane holds it".into(),
         })
     }
 

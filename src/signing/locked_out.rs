@@ -1,5 +1,5 @@
-//! Commands for TSSs that somebody else holds: another node that is busy with them, frozen or cut off. They wait
-//! here, so that the other TSSs of their lane need not.
+//! Commands for TSSs that somebody else holds: another node that is busy with them, frozen or cut off, or another
+//! lane. They wait here, so that the other TSSs of their lane need not.
 
 use super::SigningError;
 use super::job::Job;
@@ -16,7 +16,7 @@ const SHARE: usize = 2;
 
 /// Told when the lock did not come in time.
 const HELD_ELSEWHERE: SigningError = SigningError::Unavailable {
-    reason: "another node holds the TSS",
+    reason: "another node or lane holds the TSS",
     retry_after_s: 1,
 };
 
@@ -44,7 +44,7 @@ impl LockedOut {
         let new = late.iter().map(|job| job.tss);
         let new: BTreeSet<TssId> = new.filter(|tss| !known.contains(tss)).collect();
         if !new.is_empty() {
-            tracing::warn!(tss = ?new, "{} TSS are held by another node", new.len());
+            tracing::warn!(tss = ?new, "{} TSS are held by another node or lane", new.len());
         }
         let room = settings.queue_len_max.div_ceil(SHARE);
         for mut job in late {
@@ -174,7 +174,7 @@ mod tests {
         let all: Vec<String> = told.lock().unwrap().clone();
         assert!(
             all.iter()
-                .all(|text| text.contains("another node holds the TSS")),
+                .all(|text| text.contains("another node or lane holds the TSS")),
             "{all:?}"
         );
     }

@@ -120,7 +120,7 @@ metrics! {
     LANE_PLACES = gauge("siegel_lane_places", &["lane"], "Commands that may wait or be at work in a lane; the last quarter only for steps of begun transactions");
     LANE_REFUSED = counter("siegel_lane_refused", &["lane"], "Commands answered 503 because there was no place for them");
     LANE_EARLY = gauge("siegel_lane_early_commands", &["lane"], "Steps that wait for the steps before them");
-    LANE_LOCKED_OUT = gauge("siegel_lane_locked_out_commands", &["lane"], "Commands for TSSs that another node holds");
+    LANE_LOCKED_OUT = gauge("siegel_lane_locked_out_commands", &["lane"], "Commands for TSSs that another node or lane holds");
     LANE_UNFINISHED = gauge("siegel_lane_unfinished_batches", &["lane"], "Signed batches that are not known to be kept");
     LANE_STOPPED = gauge("siegel_lane_stopped_tss", &["lane"], "TSSs that sign nothing more until a person has looked");
     LANE_BATCH = histogram("siegel_lane_batch_commands", &["lane"], "Commands per batch");

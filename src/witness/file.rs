@@ -132,6 +132,8 @@ pub(super) struct NodeFile {
     /// Lines of the newest messages, for the next time the file is written anew.
     ring: VecDeque<String>,
     ring_bytes: usize,
+    /// What is being written; kept, because a busy node fills megabytes of it each second.
+    text: String,
     /// Something could not be written; the next time everything is.
     lacks_something: bool,
     _lock: File,
@@ -183,6 +185,7 @@ impl NodeFile {
             bytes: 0,
             ring_bytes: ring.iter().map(String::len).sum(),
             ring,
+            text: String::new(),
             lacks_something: false,
             _lock: lock.0,
         };
@@ -198,7 +201,8 @@ impl NodeFile {
         totals: &BTreeMap<String, u64>,
         marks: impl FnOnce() -> BTreeMap<TssId, Mark>,
     ) -> Result<(), FileError> {
-        let mut text = String::new();
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
         for (tss, mark) in &fresh.marks {
             text.push_str(&Line::mark(*tss, mark).write());
         }
@@ -212,6 +216,17 @@ impl NodeFile {
             self.ring.push_back(line);
         }
         self.shorten_ring();
+        let added = self.append(&text, totals, marks);
+        self.text = text;
+        added
+    }
+
+    fn append(
+        &mut self,
+        text: &str,
+        totals: &BTreeMap<String, u64>,
+        marks: impl FnOnce() -> BTreeMap<TssId, Mark>,
+    ) -> Result<(), FileError> {
         if self.lacks_something || self.bytes + text.len() > FILE_BYTES_MAX {
             self.lacks_something = true;
             self.write_anew(&marks(), totals)?;

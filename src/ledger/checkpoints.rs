@@ -11,15 +11,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// After a commit the next checkpoint waits that long: a page that changes often is written once.
-const PAUSE: Duration = Duration::from_millis(1000);
+/// How often the log is looked at while it grows.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Pages of 4 KiB from which on it is merged. A page that changes often is written once, and commits wait for the
+/// disk meanwhile, so this is not done more often than has to be.
+const LOG_PAGES_MERGED: i64 = 24_576;
+
+/// A smaller log is merged after so many looks.
+const LOOKS_MAX: u32 = 40;
 
 /// For as long as nothing is written.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// Pages of 4 KiB from which on the log is begun anew, for which writers wait until the last of it is in the
-/// file. A smaller log would do this more often, a larger one slow down readers and the start after a crash.
+/// Pages from which on the log is begun anew, for which writers wait until the last of it is in the file. A
+/// larger log would slow down readers and the start after a crash.
 const LOG_PAGES_MAX: i64 = 16_384;
+
+const MERGE: &str = "merge its write-ahead log";
 
 /// The thread that does it.
 pub(super) struct Checkpoints {
@@ -60,8 +69,8 @@ impl Drop for Checkpoints {
 fn run(manager: &Manager, turns: &Turns, bell: &Bell) {
     let mut kept = None;
     let mut is_failing = false;
-    while bell.wait(IDLE) && bell.rest(PAUSE) {
-        match checkpoint(&mut kept, manager, turns) {
+    while bell.wait(IDLE) {
+        match merge_when_due(&mut kept, manager, turns, bell) {
             Ok(()) => is_failing = false,
             Err(error) => {
                 kept = None;
@@ -77,22 +86,40 @@ fn run(manager: &Manager, turns: &Turns, bell: &Bell) {
     }
 }
 
-fn checkpoint(
+/// Merges what was written, once that is much or has waited for long.
+fn merge_when_due(
     kept: &mut Option<SqliteConnection>,
     manager: &Manager,
     turns: &Turns,
+    bell: &Bell,
 ) -> Result<(), LedgerError> {
+    for _ in 0..LOOKS_MAX {
+        if !bell.rest(PAUSE) {
+            return Ok(());
+        }
+        turns.check_file()?;
+        let connection = match kept {
+            Some(connection) => connection,
+            None => kept.insert(open(manager)?),
+        };
+        let grown = sqlite::log_pages(connection).map_err(unavailable(MERGE))?;
+        if grown >= LOG_PAGES_MERGED {
+            break;
+        }
+    }
+    match kept {
+        Some(connection) => checkpoint(connection, turns),
+        None => Ok(()),
+    }
+}
+
+fn checkpoint(connection: &mut SqliteConnection, turns: &Turns) -> Result<(), LedgerError> {
     turns.check_file()?;
-    let connection = match kept {
-        Some(connection) => connection,
-        None => kept.insert(open(manager)?),
-    };
-    let failed = unavailable("merge its write-ahead log");
-    let pages = sqlite::checkpoint_beside(connection).map_err(failed)?;
+    let pages = sqlite::checkpoint_beside(connection).map_err(unavailable(MERGE))?;
     if pages > LOG_PAGES_MAX {
         // Most of it is done, so the others do not wait for long.
         let _writer = turns.keep_writers_out();
-        sqlite::checkpoint_whole(connection).map_err(unavailable("merge its write-ahead log"))?;
+        sqlite::checkpoint_whole(connection).map_err(unavailable(MERGE))?;
     }
     Ok(())
 }

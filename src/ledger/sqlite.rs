@@ -62,6 +62,8 @@ struct Checkpoint {
     busy: i64,
     #[diesel(sql_type = BigInt)]
     log: i64,
+    #[diesel(sql_type = BigInt)]
+    checkpointed: i64,
 }
 
 /// How often, and after which pauses, a database that is in use is tried again.
@@ -246,6 +248,13 @@ pub(super) fn checkpoint_beside(connection: &mut SqliteConnection) -> QueryResul
     let outcome: Checkpoint =
         diesel::sql_query("PRAGMA wal_checkpoint(PASSIVE)").get_result(connection)?;
     Ok(outcome.log)
+}
+
+/// Pages of the write-ahead log that are not in the file yet.
+pub(super) fn log_pages(connection: &mut SqliteConnection) -> QueryResult<i64> {
+    let outcome: Checkpoint =
+        diesel::sql_query("PRAGMA wal_checkpoint(NOOP)").get_result(connection)?;
+    Ok(outcome.log.saturating_sub(outcome.checkpointed))
 }
 
 /// Brings the rest into the file while nobody writes, so that the log begins anew. `false` when a reader is in

@@ -1,9 +1,13 @@
-//! Many rows in one statement, on PostgreSQL: each statement is a round trip, and one whose text grows
-//! with the rows is parsed and planned for each batch anew. These have one array per column, and are planned once.
+//! All rows of a batch in one statement, on PostgreSQL: each statement is a round trip, and one whose text grows
+//! with the rows is parsed and planned for each batch anew. This one has an array per column, and is planned once.
 
-use super::fixed::{Fixed, FixedStatement as _};
+use super::committing::Rows;
+use super::fixed::{Fixed, FixedStatement as _, Several};
 use super::records::{MessageRecord, StepRecord, TransactionRecord, TssRecord};
+use super::row_versions::{RowVersions, named, row_version};
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::query_builder::QueryFragment;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
 
 /// One column of all rows.
@@ -22,11 +26,60 @@ macro_rules! bulk {
     }};
 }
 
-/// Updates the TSSs that are stored with these counters; returns how many were.
-pub(super) fn update_tss(
-    connection: &mut PgConnection,
-    rows: &[(TssRecord, i64)],
-) -> QueryResult<usize> {
+/// A part of the statement.
+type Piece<'r> = Box<dyn QueryFragment<Pg> + 'r>;
+
+/// What was updated.
+pub(super) struct Updated {
+    /// The TSSs that were stored with these counters.
+    pub tss: RowVersions,
+    /// How many transactions were.
+    pub transactions: usize,
+}
+
+/// A TSS and its version, or no id and how many transactions.
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Nullable<Text>)]
+    id: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    version: i64,
+}
+
+/// Writes all of them. Its parts have no order, and need none: no row asks for one of another table.
+pub(super) fn write(connection: &mut PgConnection, rows: &Rows) -> QueryResult<Updated> {
+    let text = |text| -> Piece<'_> { Box::new(Fixed(text)) };
+    let statement = Several(vec![
+        text("WITH changed_tss AS ("),
+        update_tss(&rows.tss),
+        text("), changed_transaction AS ("),
+        update_transactions(&rows.transactions_changed),
+        text("), new_transaction AS ("),
+        insert_transactions(&rows.transactions),
+        text("), new_step AS ("),
+        insert_steps(&rows.steps),
+        text("), new_message AS ("),
+        insert_messages(&rows.messages),
+        text(
+            ") SELECT id, version FROM changed_tss \
+             UNION ALL SELECT NULL, count(*) FROM changed_transaction",
+        ),
+    ]);
+    let mut updated = Updated {
+        tss: RowVersions::new(),
+        transactions: 0,
+    };
+    for Row { id, version } in statement.load(connection)? {
+        match id {
+            Some(id) => updated.tss.extend(named(&id, version)),
+            None => updated.transactions = usize::try_from(version).unwrap_or_default(),
+        }
+    }
+    Ok(updated)
+}
+
+/// Updates the TSSs that are stored with these counters.
+fn update_tss(rows: &[(TssRecord, i64)]) -> Piece<'_> {
     const BEFORE: &str = "UPDATE tss SET signature_counter = n.signature_counter, state = n.state, \
         description = n.description, transaction_counter = n.transaction_counter, \
         last_se_time = n.last_se_time, clients_registered = n.clients_registered, \
@@ -37,11 +90,14 @@ pub(super) fn update_tss(
         metadata = n.metadata, time_creation = n.time_creation, time_uninit = n.time_uninit, \
         time_init = n.time_init, time_disable = n.time_disable, time_defective = n.time_defective \
         FROM unnest(";
-    const AFTER: &str = ") AS n (id, expected, signature_counter, state, description, \
+    const AFTER: &str = concat!(
+        ") AS n (id, expected, signature_counter, state, description, \
         transaction_counter, last_se_time, clients_registered, transactions_open, admin_pin, \
         admin_pin_retries, admin_puk_failures, admin_puk_blocked_until, admin_sealed_puk, \
         admin_session, metadata, time_creation, time_uninit, time_init, time_disable, time_defective) \
-        WHERE tss.id = n.id AND tss.signature_counter = n.expected";
+        WHERE tss.id = n.id AND tss.signature_counter = n.expected RETURNING ",
+        row_version!()
+    );
     let query = bulk!(BEFORE, AFTER, rows,
         Text: |(row, _)| &row.id,
         BigInt: |(_, expected)| expected,
@@ -65,20 +121,17 @@ pub(super) fn update_tss(
         Nullable<BigInt>: |(row, _)| row.time_disable,
         Nullable<BigInt>: |(row, _)| row.time_defective,
     );
-    query.execute(connection)
+    Box::new(query)
 }
 
-/// Updates the transactions that are stored; returns how many were.
-pub(super) fn update_transactions(
-    connection: &mut PgConnection,
-    rows: &[TransactionRecord],
-) -> QueryResult<usize> {
+/// Updates the transactions that are stored.
+fn update_transactions(rows: &[TransactionRecord]) -> Piece<'_> {
     const BEFORE: &str = "UPDATE tss_transaction AS t SET state = n.state, \
         latest_revision = n.latest_revision, client_id = n.client_id, time_end = n.time_end, \
         metadata = n.metadata FROM unnest(";
     const AFTER: &str = ") \
         AS n (tss_id, number, state, latest_revision, client_id, time_end, metadata) \
-        WHERE t.tss_id = n.tss_id AND t.number = n.number";
+        WHERE t.tss_id = n.tss_id AND t.number = n.number RETURNING t.number";
     let query = bulk!(BEFORE, AFTER, rows,
         Text: |row| &row.tss_id,
         BigInt: |row| row.number,
@@ -88,13 +141,10 @@ pub(super) fn update_transactions(
         Nullable<BigInt>: |row| row.time_end,
         Text: |row| &row.metadata,
     );
-    query.execute(connection)
+    Box::new(query)
 }
 
-pub(super) fn insert_transactions(
-    connection: &mut PgConnection,
-    rows: &[TransactionRecord],
-) -> QueryResult<usize> {
+fn insert_transactions(rows: &[TransactionRecord]) -> Piece<'_> {
     const BEFORE: &str = "INSERT INTO tss_transaction (tss_id, number, id, state, latest_revision, \
         client_id, time_start, time_end, metadata) \
         SELECT * FROM unnest(";
@@ -110,13 +160,10 @@ pub(super) fn insert_transactions(
         Nullable<BigInt>: |row| row.time_end,
         Text: |row| &row.metadata,
     );
-    query.execute(connection)
+    Box::new(query)
 }
 
-pub(super) fn insert_steps(
-    connection: &mut PgConnection,
-    rows: &[StepRecord],
-) -> QueryResult<usize> {
+fn insert_steps(rows: &[StepRecord]) -> Piece<'_> {
     const BEFORE: &str = "INSERT INTO transaction_step (tss_id, transaction_number, revision, state, \
         phase, client_id, client_serial, schema_form, schema_process_type, schema_process_data, \
         schema_echo, process_type, process_data, request_digest, metadata_digest, \
@@ -142,13 +189,10 @@ pub(super) fn insert_steps(
         BigInt: |row| row.log_time,
         Binary: |row| &row.signature,
     );
-    query.execute(connection)
+    Box::new(query)
 }
 
-pub(super) fn insert_messages(
-    connection: &mut PgConnection,
-    rows: &[MessageRecord],
-) -> QueryResult<usize> {
+fn insert_messages(rows: &[MessageRecord]) -> Piece<'_> {
     const BEFORE: &str = "INSERT INTO log_message (tss_id, signature_counter, kind, log_time, \
         transaction_number, revision, client_id, client_serial, file_name, der) \
         SELECT * FROM unnest(";
@@ -165,5 +209,5 @@ pub(super) fn insert_messages(
         Text: |row| &row.file_name,
         Binary: |row| &row.der,
     );
-    query.execute(connection)
+    Box::new(query)
 }

@@ -5,6 +5,7 @@ use super::connection::EitherConnection;
 use super::lane::{Batch, TssBatch};
 use super::one_by_one;
 use super::records::{ClientRecord, MessageRecord, StepRecord, TransactionRecord, TssRecord};
+use super::row_versions::RowVersions;
 use super::tables::{client, device, log_message, transaction_step, tss, tss_transaction};
 use super::token_pairs;
 use super::values::signed;
@@ -23,16 +24,20 @@ pub(super) enum WriteError {
     Mismatch(&'static str),
 }
 
-/// Writes everything but the COMMIT.
-pub(super) fn write(connection: &mut EitherConnection, batch: &Batch) -> Result<(), WriteError> {
+/// Writes everything but the COMMIT. Returns the versions that its TSSs have since; none on SQLite.
+pub(super) fn write(
+    connection: &mut EitherConnection,
+    batch: &Batch,
+) -> Result<Option<RowVersions>, WriteError> {
     let mut rows = Rows::default();
     for entry in &batch.entries {
         rows.collect_tss(connection, entry)?;
         write_clients(connection, entry)?;
         rows.collect(entry)?;
     }
-    rows.write(connection)?;
-    check_active(connection, batch)
+    let versions = rows.write(connection)?;
+    check_active(connection, batch)?;
+    Ok(versions)
 }
 
 /// The fence between two tokens with the same keys. Last, because on PostgreSQL a switch waits from here
@@ -125,16 +130,16 @@ fn write_clients(connection: &mut EitherConnection, entry: &TssBatch) -> Result<
 }
 
 /// Rows of the whole batch, written together as it suits the database. On PostgreSQL a statement is a round
-/// trip, so many rows go into one ([`bulk`]). On SQLite it is a call, and what costs is its text: a
+/// trip, so all rows go into one ([`bulk`]). On SQLite it is a call, and what costs is its text: a
 /// statement for one row is prepared once.
 #[derive(Default)]
-struct Rows {
+pub(super) struct Rows {
     /// Each with the counter that the batch was decided on.
-    tss: Vec<(TssRecord, i64)>,
-    transactions_changed: Vec<TransactionRecord>,
-    transactions: Vec<TransactionRecord>,
-    steps: Vec<StepRecord>,
-    messages: Vec<MessageRecord>,
+    pub tss: Vec<(TssRecord, i64)>,
+    pub transactions_changed: Vec<TransactionRecord>,
+    pub transactions: Vec<TransactionRecord>,
+    pub steps: Vec<StepRecord>,
+    pub messages: Vec<MessageRecord>,
 }
 
 impl Rows {
@@ -184,39 +189,24 @@ impl Rows {
         Ok(())
     }
 
-    fn write(&self, connection: &mut EitherConnection) -> Result<(), WriteError> {
-        let (tss, changed) = match connection {
-            EitherConnection::Sqlite(connection) => self.write_one_by_one(connection)?,
-            EitherConnection::Postgres(connection) => self.write_in_bulk(connection)?,
+    fn write(&self, connection: &mut EitherConnection) -> Result<Option<RowVersions>, WriteError> {
+        let (tss, transactions, versions) = match connection {
+            EitherConnection::Sqlite(connection) => {
+                let (tss, transactions) = self.write_one_by_one(connection)?;
+                (tss, transactions, None)
+            }
+            EitherConnection::Postgres(connection) => {
+                let updated = bulk::write(connection, self)?;
+                (updated.tss.len(), updated.transactions, Some(updated.tss))
+            }
         };
         if tss != self.tss.len() {
             return Err(WriteError::Mismatch("its signature counter is another"));
         }
-        if changed != self.transactions_changed.len() {
+        if transactions != self.transactions_changed.len() {
             return Err(WriteError::Mismatch("a transaction is not stored"));
         }
-        Ok(())
-    }
-
-    /// Returns how many TSSs and transactions were updated.
-    fn write_in_bulk(&self, connection: &mut PgConnection) -> QueryResult<(usize, usize)> {
-        let mut updated = (0, 0);
-        if !self.tss.is_empty() {
-            updated.0 = bulk::update_tss(connection, &self.tss)?;
-        }
-        if !self.transactions_changed.is_empty() {
-            updated.1 = bulk::update_transactions(connection, &self.transactions_changed)?;
-        }
-        if !self.transactions.is_empty() {
-            bulk::insert_transactions(connection, &self.transactions)?;
-        }
-        if !self.steps.is_empty() {
-            bulk::insert_steps(connection, &self.steps)?;
-        }
-        if !self.messages.is_empty() {
-            bulk::insert_messages(connection, &self.messages)?;
-        }
-        Ok(updated)
+        Ok(versions)
     }
 
     /// Returns how many TSSs and transactions were updated.

@@ -44,6 +44,9 @@ pub(super) trait FixedStatement: Sized {
     }
 }
 
+/// Statements one after the other, as one. Their number and order must always be the same.
+pub(super) struct Several<'p, DB: Backend>(pub Vec<Box<dyn QueryFragment<DB> + 'p>>);
+
 impl FixedStatement for Fixed {}
 
 impl<Q, T, V> FixedStatement for With<Q, T, V> {}
@@ -77,24 +80,32 @@ impl<DB: Backend, Q: QueryFragment<DB>> QueryFragment<DB> for Then<Q> {
     }
 }
 
+impl<DB: Backend> QueryFragment<DB> for Several<'_, DB> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        let mut all = self.0.iter();
+        all.try_for_each(|one| one.walk_ast(out.reborrow()))
+    }
+}
+
 macro_rules! a_query {
-    ($(<$($parameter:ident),+> for $statement:ty;)+) => {$(
+    ($(<$($parameter:tt $(: $bound:ident)?),+> for $statement:ty;)+) => {$(
         /// Known by its text.
-        impl<$($parameter),+> QueryId for $statement {
+        impl<$($parameter $(: $bound)?),+> QueryId for $statement {
             type QueryId = ();
 
             const HAS_STATIC_QUERY_ID: bool = false;
         }
 
-        impl<$($parameter),+> Query for $statement {
+        impl<$($parameter $(: $bound)?),+> Query for $statement {
             type SqlType = Untyped;
         }
 
-        impl<C: Connection, $($parameter),+> RunQueryDsl<C> for $statement {}
+        impl<C: Connection, $($parameter $(: $bound)?),+> RunQueryDsl<C> for $statement {}
     )+};
 }
 
 a_query! {
     <Q, T, V> for With<Q, T, V>;
     <Q> for Then<Q>;
+    <DB: Backend> for Several<'_, DB>;
 }

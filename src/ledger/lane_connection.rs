@@ -1,14 +1,16 @@
 //! The lane's side of the ledger: lock, load, commit, on its connection.
 
 use super::connection::{EitherConnection, unavailable};
+use super::known::{Split, Versions};
 use super::lane::{Batch, CommitError, Held, LaneLedger, LoadedTss, WithheldDevices};
-use super::line::Line;
+use super::line::{Line, Wire};
 use super::loading::{DeviceChoice, load};
 use super::locking::{begin, lock_rows, rolled_back_politely, wait_as_usual};
+use super::row_versions::RowVersions;
 use super::tables::{device, log_message};
 use super::turns::{LockedNames, Turns};
 use super::values::signed;
-use super::{Clearance, LedgerError, Released, committing, postgres, sqlite};
+use super::{Clearance, LedgerError, Released, committing, postgres, sqlite, token_pairs};
 use crate::sma::Needs;
 use crate::terms::{SerialNumber, SignatureCounter, TssId};
 use diesel::connection::SimpleConnection as _;
@@ -61,6 +63,33 @@ impl LaneConnection {
         }
     }
 
+    /// Reads what is not known at these versions; on SQLite at that of the database.
+    fn load(
+        &self,
+        wire: &mut Wire,
+        connection: &mut EitherConnection,
+        needs: &BTreeMap<TssId, Needs>,
+        versions: RowVersions,
+    ) -> Result<BTreeMap<TssId, LoadedTss>, LedgerError> {
+        let versions = match connection {
+            EitherConnection::Sqlite(connection) => {
+                let version = sqlite::data_version(connection);
+                Versions::OfAll(version.map_err(unavailable(LOCK))?)
+            }
+            EitherConnection::Postgres(_) => Versions::OfEach(versions),
+        };
+        let Split {
+            mut loaded,
+            missing,
+        } = wire.known.split(needs, &versions);
+        if let EitherConnection::Postgres(_) = connection {
+            token_pairs::set_active(connection, loaded.values_mut())?;
+        }
+        let loaded = load(connection, &missing, loaded, &self.choice)?;
+        wire.known.learn(&loaded, &versions);
+        Ok(loaded)
+    }
+
     /// What nobody has compared is not signed with: it may know less than was told.
     fn require_clearance(&self, server: &str) -> Result<(), LedgerError> {
         if self.witnesses.clearance.is_server_cleared(server) {
@@ -105,13 +134,14 @@ impl LaneLedger for LaneConnection {
             }
             return Err(error);
         }
+        let mut versions = RowVersions::new();
         if let EitherConnection::Postgres(connection) = &mut connection {
-            let late = lock_rows(connection, needs, wait_ms);
-            self.late = late.map_err(unavailable(LOCK))?;
+            let locked = lock_rows(connection, needs, wait_ms).map_err(unavailable(LOCK))?;
+            (self.late, versions) = (locked.late, locked.versions);
         }
         let mut needs = needs.clone();
         needs.retain(|id, _| !self.late.contains(id));
-        let loaded = load(&mut connection, &needs, &self.choice)?;
+        let loaded = self.load(&mut wire, &mut connection, &needs, versions)?;
         if loaded.values().any(|tss| tss.active.is_some()) {
             // A switch that is under way takes longer than a batch of another node.
             wait_as_usual(&mut connection, wire.lock_wait_ms()).map_err(unavailable(LOCK))?;
@@ -188,19 +218,22 @@ struct HeldRows<'a> {
 
 impl HeldRows<'_> {
     /// Everything but COMMIT was done, or nothing of it will be there.
-    fn write(&self, connection: &mut EitherConnection, batch: &Batch) -> Result<(), CommitError> {
+    fn write(
+        &self,
+        connection: &mut EitherConnection,
+        batch: &Batch,
+    ) -> Result<Option<RowVersions>, CommitError> {
         if let EitherConnection::Sqlite(connection) = connection {
             connection
                 .batch_execute(sqlite::BEGIN)
                 .map_err(rolled_back)?;
         }
-        if let Err(error) = committing::write(connection, batch) {
+        committing::write(connection, batch).map_err(|error| {
             // COMMIT was never sent, so this transaction can only end without a trace. The connection
             // is dropped with it; a polite ROLLBACK makes that immediate.
             let _ = connection.batch_execute("ROLLBACK");
-            return Err(rolled_back(error));
-        }
-        Ok(())
+            rolled_back(error)
+        })
     }
 }
 
@@ -250,7 +283,9 @@ impl Held for HeldRows<'_> {
             Some(connection) => connection,
             None => wire.begin_with(COMMIT, |_| Ok(())).map_err(rolled_back)?.0,
         };
-        self.write(&mut connection, batch)?;
+        // Forgotten unless all goes well.
+        let known = std::mem::take(&mut wire.known);
+        let versions = self.write(&mut connection, batch)?;
         let committed = match &mut connection {
             EitherConnection::Sqlite(connection) => connection.batch_execute("COMMIT"),
             EitherConnection::Postgres(connection) => postgres::commit(connection),
@@ -260,6 +295,7 @@ impl Held for HeldRows<'_> {
             wire.needs_confirmation = true;
             return Err(commit_error(error));
         }
+        wire.known = known.wrote(batch, versions.as_ref());
         wire.put_back(connection);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::LedgerError;
 use super::connection::{ConnectError, EitherConnection, Manager, unavailable};
+use super::known::Known;
 use super::store::StoreConfig;
 use super::survey::server;
 use super::{postgres, sqlite};
@@ -21,6 +22,8 @@ pub(super) struct Wire {
     server: String,
     /// Whether a commit ended without a clear answer.
     pub needs_confirmation: bool,
+    /// What its connection has read and written.
+    pub known: Known,
     /// Not there while it is in use.
     connection: Option<EitherConnection>,
 }
@@ -40,6 +43,7 @@ impl Line {
             manager,
             server: String::new(),
             needs_confirmation: false,
+            known: Known::default(),
             connection: None,
         };
         wire.connection = Some(wire.open()?);
@@ -128,6 +132,7 @@ impl Wire {
     }
 
     fn open(&mut self) -> Result<EitherConnection, LedgerError> {
+        self.known = Known::default();
         let mut fresh = self.manager.open().map_err(connect_error)?;
         let prepared = match &mut fresh {
             EitherConnection::Sqlite(connection) => sqlite::prepare_to_sign(connection),

@@ -24,13 +24,15 @@ pub(super) struct DeviceChoice {
     pub withheld: WithheldDevices,
 }
 
-/// Loads everything that `needs` names. Runs inside the transaction that holds the locks.
+/// Loads everything that `needs` names, beside what is known of these TSSs. Runs inside the transaction that
+/// holds the locks.
 pub(super) fn load(
     connection: &mut EitherConnection,
     needs: &AllNeeds,
+    known: AllLoaded,
     choice: &DeviceChoice,
 ) -> Result<AllLoaded> {
-    let mut loaded = tss_with_keys(connection, needs)?;
+    let mut loaded = tss_with_keys(connection, needs, known)?;
     give_devices(connection, needs, choice, &mut loaded)?;
     load_clients(connection, needs, &mut loaded)?;
     load_serials(connection, needs, &mut loaded)?;
@@ -39,7 +41,11 @@ pub(super) fn load(
     Ok(loaded)
 }
 
-fn tss_with_keys(connection: &mut EitherConnection, needs: &AllNeeds) -> Result<AllLoaded> {
+fn tss_with_keys(
+    connection: &mut EitherConnection,
+    needs: &AllNeeds,
+    known: AllLoaded,
+) -> Result<AllLoaded> {
     let empty = |id: &TssId| {
         let slice = Slice {
             tss_id: Some(*id),
@@ -54,8 +60,10 @@ fn tss_with_keys(connection: &mut EitherConnection, needs: &AllNeeds) -> Result<
         };
         (*id, loaded)
     };
-    let mut loaded: AllLoaded = needs.keys().map(empty).collect();
-    let ids: Vec<_> = needs.keys().map(ToString::to_string).collect();
+    let unknown = || needs.keys().filter(|id| !known.contains_key(id));
+    let ids: Vec<_> = unknown().map(ToString::to_string).collect();
+    let mut loaded: AllLoaded = unknown().map(empty).collect();
+    loaded.extend(known);
     let rows = points::tss(connection, ids).map_err(unavailable(ACTION))?;
     for (record, device, hold_reason, pair) in rows {
         let tss = record.to_tss(&device)?;
@@ -252,8 +260,12 @@ fn load_steps(
     let mut wanted: BTreeSet<(TssId, TransactionNumber, Revision)> = loaded
         .iter()
         .flat_map(|(tss, found)| {
-            let transactions = found.slice.transactions.values();
-            transactions.map(move |found| (*tss, found.number, found.latest_revision))
+            let (transactions, steps) = (&found.slice.transactions, &found.slice.steps);
+            let latest = transactions
+                .values()
+                .map(|found| (found.number, found.latest_revision));
+            let missing = latest.filter(|latest| !steps.contains_key(latest));
+            missing.map(move |(number, revision)| (*tss, number, revision))
         })
         .collect();
     for (tss, needs) in needs {

@@ -1,6 +1,7 @@
 //! Beginning a batch, and the locks of its rows.
 
 use super::connection::EitherConnection;
+use super::row_versions::{RowVersions, lock_tss};
 use super::{postgres, sqlite};
 use crate::sma::Needs;
 use crate::terms::{ClientId, TssId};
@@ -36,39 +37,57 @@ pub(super) fn wait_as_usual(
     }
 }
 
-/// Locks all of them, or what can be had without waiting any longer. Answers with those it has not got.
+/// What came of locking rows.
+#[derive(Default)]
+pub(super) struct LockedRows {
+    /// Those that somebody else holds.
+    pub late: BTreeSet<TssId>,
+    /// The transactions that have written those of the others that exist; none where that was not asked.
+    pub versions: RowVersions,
+}
+
+/// Locks all of them, or what can be had without waiting any longer.
 pub(super) fn lock_rows(
     connection: &mut PgConnection,
     needs: &BTreeMap<TssId, Needs>,
     lock_wait_ms: u32,
-) -> QueryResult<BTreeSet<TssId>> {
+) -> QueryResult<LockedRows> {
     match lock_all_rows(connection, needs) {
-        Ok(()) => Ok(BTreeSet::new()),
+        Ok(versions) => Ok(LockedRows {
+            late: BTreeSet::new(),
+            versions,
+        }),
         Err(QueryError::DatabaseError(kind, _)) if kind != DatabaseErrorKind::ClosedConnection => {
             connection.batch_execute("ROLLBACK")?;
             begin_on_postgres(connection, lock_wait_ms)?;
-            lock_free_rows(connection, needs)
+            Ok(LockedRows {
+                late: lock_free_rows(connection, needs)?,
+                versions: RowVersions::new(),
+            })
         }
         Err(error) => Err(error),
     }
 }
 
 /// Rows first, in id order; then the right to create what does not exist yet, in one order too.
-fn lock_all_rows(connection: &mut PgConnection, needs: &BTreeMap<TssId, Needs>) -> QueryResult<()> {
+fn lock_all_rows(
+    connection: &mut PgConnection,
+    needs: &BTreeMap<TssId, Needs>,
+) -> QueryResult<RowVersions> {
     let ids: Vec<String> = needs.keys().map(ToString::to_string).collect();
-    let present = postgres::lock_tss(connection, &ids)?;
+    let present = lock_tss(connection, &ids)?;
     let created: Vec<String> = needs
         .iter()
-        .filter(|(_, needs)| needs.free_device.is_some())
+        .filter(|(id, needs)| needs.free_device.is_some() && !present.contains_key(id))
         .map(|(id, _)| id.to_string())
-        .filter(|id| !present.contains(id))
         .collect();
     postgres::lock_absent(connection, &created)?;
     if !created.is_empty() {
         // While we waited for that right, its last holder may have used it.
-        postgres::lock_tss(connection, &created)?;
+        lock_tss(connection, &created)?;
     }
-    postgres::lock_absent(connection, &new_clients(needs))
+    postgres::lock_absent(connection, &new_clients(needs))?;
+    Ok(present)
 }
 
 /// Ids of the clients that come into being, each once and in order.

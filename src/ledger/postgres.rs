@@ -110,17 +110,7 @@ pub(super) fn release_migration_lock(connection: &mut PgConnection) -> QueryResu
         .map(drop)
 }
 
-/// Locks those of these TSSs that exist, in id order, so that two lanes cannot wait for each other.
-pub(super) fn lock_tss(connection: &mut PgConnection, ids: &[String]) -> QueryResult<Vec<String>> {
-    tss::table
-        .filter(tss::id.eq_any(ids))
-        .order(tss::id)
-        .select(tss::id)
-        .for_update()
-        .load(connection)
-}
-
-/// The same without waiting: without those that somebody else holds.
+/// Locks those of these TSSs that exist and that nobody else holds, in id order, without waiting.
 pub(super) fn lock_free_tss(
     connection: &mut PgConnection,
     ids: &[String],

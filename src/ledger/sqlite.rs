@@ -51,6 +51,12 @@ struct Synchronous {
 }
 
 #[derive(QueryableByName)]
+struct DataVersion {
+    #[diesel(sql_type = BigInt)]
+    data_version: i64,
+}
+
+#[derive(QueryableByName)]
 struct Version {
     #[diesel(sql_type = Text)]
     version: String,
@@ -235,6 +241,13 @@ fn existing(path: &Path) -> Result<String, LedgerError> {
 /// For a connection that lanes sign on.
 pub(super) fn prepare_to_sign(connection: &mut SqliteConnection) -> QueryResult<()> {
     connection.batch_execute(SIGN)
+}
+
+/// Is another number as soon as a connection other than this one has written. To be asked in the transaction that
+/// is to see the same state.
+pub(super) fn data_version(connection: &mut SqliteConnection) -> QueryResult<i64> {
+    let found: DataVersion = diesel::sql_query("PRAGMA data_version").get_result(connection)?;
+    Ok(found.data_version)
 }
 
 /// For a connection that makes checkpoints.

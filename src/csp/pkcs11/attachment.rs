@@ -8,8 +8,8 @@ use super::errors::{Known, Trouble};
 use super::gate::lock;
 use super::keys::{self, Found, KeyEntry, Purpose};
 use super::pool::Pool;
+use super::session_keys::SessionKeys;
 use super::slots;
-use super::unwrapped::Unwrapped;
 use super::wrapping::{self, Wrapper};
 use crate::csp::{Anchor, KeyId, KeyPair, check};
 use crate::terms::{Clock, Curve, Entropy};
@@ -46,7 +46,7 @@ pub(super) struct Attachment {
     canary: (KeyPair, ObjectHandle),
     /// What wraps new keys, where the settings say so.
     pub(super) wrapper: Option<Wrapper>,
-    pub(super) unwrapped: Unwrapped,
+    pub(super) session_keys: SessionKeys,
     /// Anchors as far as they were read or written; see `anchor`.
     pub(super) anchors: Mutex<Vec<(ObjectHandle, Anchor)>>,
     /// Searches for missing keys that have begun.
@@ -134,7 +134,7 @@ impl Attachment {
         };
         let attachment = Self {
             wrapper,
-            unwrapped: Unwrapped::new(keks),
+            session_keys: SessionKeys::new(keks, config.session_keys_max),
             generation,
             slot,
             api: api.clone(),
@@ -156,7 +156,7 @@ impl Attachment {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let entry = keys.get(&id).cloned()?;
         if let Some(used) = &entry.used {
-            used.store(self.unwrapped.next_use(), Ordering::Relaxed);
+            used.store(self.session_keys.next_use(), Ordering::Relaxed);
         }
         Some(entry)
     }
@@ -180,7 +180,7 @@ impl Attachment {
             let unwrapped = entry.filter(|entry| entry.used.is_some());
             unwrapped
                 .into_iter()
-                .for_each(|entry| self.unwrapped.let_go(entry));
+                .for_each(|entry| self.session_keys.let_go(entry));
         }
     }
 

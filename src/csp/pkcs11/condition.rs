@@ -132,7 +132,7 @@ impl Token {
             && let Some(wrapped) = wrapping.vault.find(id).map_err(|error| self.vault(error))?
         {
             return attachment
-                .unwrap(id, &wrapped, wrapping.handles_max)
+                .unwrap(id, &wrapped)
                 .map_err(|trouble| self.not_unwrapped(attachment, trouble));
         }
         let found = attachment

@@ -13,7 +13,7 @@
 //! | `attachment`, `pool`, `keys` | login, sessions and handles of one generation |
 //! | `anchor` | the data object that remembers how far a ledger was |
 //! | `making` | the template of keys that sign |
-//! | `wrapping`, `unwrapped` | keys beyond the token's capacity |
+//! | `wrapping`, `session_keys` | keys beyond the token's capacity |
 //! | `errors`, `curves` | tables |
 //! | `slots`, `probe` | for `siegel hsm list` and `siegel hsm check` |
 //! | `throw_away` | for `siegel bench --csp` |
@@ -35,10 +35,10 @@ mod module;
 mod pool;
 mod probe;
 mod reconnect;
+mod session_keys;
 mod slots;
 mod throw_away;
 mod token;
-mod unwrapped;
 mod wrapping;
 
 pub use config::{PinSource, RawToken, Selector, TokenConfig, TokenConfigError};

@@ -97,6 +97,7 @@ impl TestToken {
             sessions_max: 8,
             session_wait_ms: 10_000,
             standby_of: None,
+            session_keys_max: 1_000,
             wrapping: None,
             switch_after_s: 0,
         }

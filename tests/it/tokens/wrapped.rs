@@ -29,8 +29,8 @@ fn open_with(
     config.wrapping = Some(Wrapping {
         vault: Arc::new(store.clone()),
         is_for_new_keys: true,
-        handles_max,
     });
+    config.session_keys_max = handles_max;
     Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
 }
 
@@ -82,8 +82,8 @@ fn three_hundred_keys_in_a_token_with_room_for_twenty(place: &Place) {
     config.wrapping = Some(Wrapping {
         vault: Arc::new(store.clone()),
         is_for_new_keys: false,
-        handles_max: 1,
     });
+    config.session_keys_max = 1;
     let again = Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start()).unwrap();
     use_all(&again, &keys[..60]);
     let plain = make(&again);

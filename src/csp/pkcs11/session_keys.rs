@@ -1,4 +1,5 @@
-//! Unwrapped keys in the token: no more at a time than it has room for, and none that nobody knows any more.
+//! Keys in the token that live no longer than a session: no more at a time than it has room for, and none that nobody
+//! knows any more.
 //!
 //! Invariant: whoever signs with a known handle waits for no lock that is held while one is unwrapped or destroyed.
 
@@ -16,19 +17,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What an attachment knows of wrapped keys.
-pub(super) struct Unwrapped {
+pub(super) struct SessionKeys {
     /// What they were wrapped with, as listed last.
     keks: Mutex<BTreeMap<KeyId, ObjectHandle>>,
+    /// How many there may be at a time.
+    count_max: usize,
     /// Counts uses.
     uses: AtomicU64,
     /// Out of use, to be destroyed as soon as nobody signs with them.
     let_go: Mutex<Vec<Arc<KeyEntry>>>,
 }
 
-impl Unwrapped {
-    pub(super) const fn new(keks: BTreeMap<KeyId, ObjectHandle>) -> Self {
+impl SessionKeys {
+    pub(super) const fn new(keks: BTreeMap<KeyId, ObjectHandle>, count_max: usize) -> Self {
         Self {
             keks: Mutex::new(keks),
+            count_max,
             uses: AtomicU64::new(0),
             let_go: Mutex::new(Vec::new()),
         }
@@ -74,30 +78,25 @@ impl Unwrapped {
 }
 
 impl Attachment {
-    /// Unwraps a key, and lets go of those whose last use is longest ago where `handles_max` are unwrapped.
-    pub(super) fn unwrap(
-        &self,
-        id: KeyId,
-        wrapped: &WrappedKey,
-        handles_max: usize,
-    ) -> Result<Arc<KeyEntry>, Trouble> {
-        // Unwrapped keys belong to the session that keeps the login.
+    /// Unwraps a key, and lets go of those whose last use is longest ago where there are as many as may be.
+    pub(super) fn unwrap(&self, id: KeyId, wrapped: &WrappedKey) -> Result<Arc<KeyEntry>, Trouble> {
+        // SessionKeys keys belong to the session that keeps the login.
         let anchor = lock(&self.anchor);
         if let Some(entry) = self.key(id) {
             return Ok(entry);
         }
-        let kek = self.unwrapped.kek(&anchor, wrapped.kek)?;
-        self.make_room(handles_max);
-        self.unwrapped.destroy_let_go(&anchor);
+        let kek = self.session_keys.kek(&anchor, wrapped.kek)?;
+        self.make_room();
+        self.session_keys.destroy_let_go(&anchor);
         let handle = wrapping::unwrap(&anchor, kek, id, wrapped)?;
-        let entry = Arc::new(KeyEntry::unwrapped(handle, self.unwrapped.next_use()));
+        let entry = Arc::new(KeyEntry::unwrapped(handle, self.session_keys.next_use()));
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         keys.insert(id, Arc::clone(&entry));
         Ok(entry)
     }
 
     /// Makes room for one more. A key that signs at this moment stays, so there may be a few more than wanted.
-    fn make_room(&self, handles_max: usize) {
+    fn make_room(&self) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let is_idle = |entry: &Arc<KeyEntry>| Arc::strong_count(entry) == 1;
         let unwrapped = keys.iter().filter_map(|(id, entry)| {
@@ -105,7 +104,7 @@ impl Attachment {
             Some((used, *id, is_idle(entry)))
         });
         let mut unwrapped: Vec<_> = unwrapped.collect();
-        let surplus = (unwrapped.len() + 1).saturating_sub(handles_max);
+        let surplus = (unwrapped.len() + 1).saturating_sub(self.session_keys.count_max);
         if surplus == 0 {
             return;
         }
@@ -113,7 +112,7 @@ impl Attachment {
         let idle = unwrapped.into_iter().filter(|(_, _, is_idle)| *is_idle);
         for (_, id, _) in idle.take(surplus) {
             if let Some(entry) = keys.remove(&id) {
-                self.unwrapped.let_go(entry);
+                self.session_keys.let_go(entry);
             }
         }
     }

@@ -3,9 +3,10 @@
 use super::attachment::Attachment;
 use super::config::TokenConfig;
 use super::curves;
+use super::entry::KeyEntry;
 use super::errors::{Fault, Known, Trouble, classify};
 use super::gate::{Ticket, lock};
-use super::keys::{self, KeyEntry, Purpose};
+use super::keys::{self, Purpose};
 use super::module::Module;
 use super::wrapping;
 use crate::csp::{CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals, VaultError};
@@ -110,20 +111,25 @@ impl Token {
             Some(entry) => entry,
             None => self.find(attachment, key.id)?,
         };
-        let trouble = match attachment.sign(key, &entry, digest, self.wait()) {
-            Ok(signature) => return Ok(signature),
-            Err(trouble) => trouble,
-        };
-        if !matches!(&trouble, Trouble::Module(error) if classify(error) == Fault::Doubtful) {
-            return Err(self.judge(attachment, trouble, "sign"));
+        let mut entry = attachment.copied(key.id, entry);
+        let mut is_last_try = false;
+        loop {
+            let trouble = match attachment.sign(key, &entry, digest, self.wait()) {
+                Ok(signature) => return Ok(signature),
+                Err(trouble) => trouble,
+            };
+            let is_doubtful =
+                matches!(&trouble, Trouble::Module(error) if classify(error) == Fault::Doubtful);
+            if is_last_try || !is_doubtful {
+                return Err(self.judge(attachment, trouble, "sign"));
+            }
+            // Either the token is gone or this handle is dead; a key that was replaced has a new one, and the
+            // key of a dead copy may be well.
+            self.ask_canary(attachment)?;
+            is_last_try = !entry.is_copy();
+            attachment.forget(key.id, &entry);
+            entry = self.find(attachment, key.id)?;
         }
-        // Either the token is gone or this handle is dead; a key that was replaced has a new one.
-        self.ask_canary(attachment)?;
-        attachment.forget(key.id, &entry);
-        let entry = self.find(attachment, key.id)?;
-        attachment
-            .sign(key, &entry, digest, self.wait())
-            .map_err(|trouble| self.judge(attachment, trouble, "sign"))
     }
 
     /// Unwraps a key, or searches for one whose handle is not known.
@@ -239,14 +245,22 @@ impl Token {
 
     /// Destroys a throw-away pair of a probe; tells whether it was there.
     pub(super) fn destroy_probe(&self, id: KeyId) -> Result<bool, CspError> {
-        let found = self.alter("destroy a throw-away key", |session| {
-            keys::destroy_probe(session, id)
-        })?;
-        let pass = self.enter()?;
-        if let Some(entry) = pass.attachment.key(id) {
-            pass.attachment.forget(id, &entry);
+        {
+            let pass = self.enter()?;
+            let attachment = &pass.attachment;
+            // Twice: the key of a copy is known again once the copy is forgotten.
+            for _ in 0..2 {
+                if let Some(entry) = attachment.key(id) {
+                    attachment.forget(id, &entry);
+                }
+            }
+            attachment
+                .session_keys
+                .destroy_let_go(&lock(&attachment.anchor));
         }
-        Ok(found)
+        self.alter("destroy a throw-away key", |session| {
+            keys::destroy_probe(session, id)
+        })
     }
 
     /// Does something to objects of the token in a read/write session of its own.

@@ -44,6 +44,9 @@ pub struct RawToken {
     pub sessions_max: Option<usize>,
     /// Milliseconds a caller waits for a free session before it is told that the token is busy.
     pub session_wait_ms: Option<u64>,
+    /// Whether copies of keys sign, as objects of a session, where that is faster.
+    #[serde(default)]
+    pub key_copies: bool,
     /// Name of the section whose keys the maker's replication keeps in this token too.
     pub standby_of: Option<String>,
     /// Seconds after which it takes over by itself when the other one does not sign; 0: never.
@@ -98,7 +101,9 @@ pub struct TokenConfig {
     pub standby_of: Option<String>,
     /// Seconds after which it takes over by itself when the other one does not sign; 0: never.
     pub switch_after_s: u32,
-    /// Unwrapped keys that are in the token at a time.
+    /// Whether copies of keys sign, as objects of a session, where that is faster.
+    pub key_copies: bool,
+    /// Unwrapped keys and copies that are in the token at a time.
     pub session_keys_max: usize,
     /// How wrapped keys are dealt with; `None`: there are none.
     pub wrapping: Option<Wrapping>,
@@ -252,6 +257,7 @@ impl RawToken {
             return Err(invalid("switch_after_s is for a token with standby_of"));
         }
         Ok(TokenConfig {
+            key_copies: self.key_copies,
             session_keys_max: SESSION_KEYS_MAX_DEFAULT,
             wrapping: None,
             standby_of: self.standby_of,

@@ -8,8 +8,6 @@ use crate::terms::{Curve, Entropy};
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
 
 /// Label of the key that health checks sign with; never a TSS's.
 pub(super) const CANARY: &str = "siegel-canary";
@@ -53,32 +51,6 @@ impl Purpose {
     }
 }
 
-/// A private key's handle in this generation.
-pub(super) struct KeyEntry {
-    pub(super) handle: ObjectHandle,
-    /// The public key under which a signature of this handle has verified in software.
-    pub(super) proven: OnceLock<PublicKey>,
-    /// Of an unwrapped key: when it was used last, as a number that only grows. `None`: it is on the token.
-    pub(super) used: Option<AtomicU64>,
-}
-
-impl KeyEntry {
-    pub(super) fn new(handle: ObjectHandle) -> Self {
-        Self {
-            handle,
-            proven: OnceLock::new(),
-            used: None,
-        }
-    }
-
-    pub(super) fn unwrapped(handle: ObjectHandle, now: u64) -> Self {
-        Self {
-            used: Some(AtomicU64::new(now)),
-            ..Self::new(handle)
-        }
-    }
-}
-
 /// A private key found on the token.
 pub(super) struct Found {
     pub(super) id: KeyId,
@@ -106,6 +78,13 @@ impl Protection {
             && self.always_sensitive != Some(false)
             && self.never_extractable != Some(false)
             && self.local != Some(false)
+    }
+
+    /// The same for a key that lives no longer than a session: sensitive, not extractable, and only signing.
+    pub(super) fn holds_for_session(self) -> bool {
+        self.sensitive == Some(true)
+            && self.extractable == Some(false)
+            && self.more_than_sign != Some(true)
     }
 }
 

@@ -61,7 +61,7 @@ impl Token {
                 &self.config,
                 self.module.generation(),
                 self.occasion(),
-                self.entropy.as_ref(),
+                (self.clock.as_ref(), self.entropy.as_ref()),
             ),
             Ok(false) => Err(Trouble::Known(Known::TokenNotFound)),
             Err(trouble) => Err(trouble),
@@ -108,7 +108,7 @@ impl Token {
             &self.config,
             self.module.generation(),
             self.occasion(),
-            self.entropy.as_ref(),
+            (self.clock.as_ref(), self.entropy.as_ref()),
         );
         match attached {
             Ok((attachment, _)) => self.take(attachment),

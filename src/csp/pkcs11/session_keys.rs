@@ -1,12 +1,12 @@
 //! Keys in the token that live no longer than a session: no more at a time than it has room for, and none that nobody
 //! knows any more.
 //!
-//! Invariant: whoever signs with a known handle waits for no lock that is held while one is unwrapped or destroyed.
+//! Invariant: whoever signs with a known handle waits for no lock that is held while one is made or destroyed.
 
 use super::attachment::Attachment;
+use super::entry::KeyEntry;
 use super::errors::{Known, Trouble, describe};
 use super::gate::lock;
-use super::keys::KeyEntry;
 use super::wrapping;
 use crate::csp::{KeyId, WrappedKey};
 use cryptoki::error::{Error, RvError};
@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What an attachment knows of wrapped keys.
+/// What an attachment knows of them.
 pub(super) struct SessionKeys {
-    /// What they were wrapped with, as listed last.
+    /// What unwraps keys, as listed last.
     keks: Mutex<BTreeMap<KeyId, ObjectHandle>>,
     /// How many there may be at a time.
     count_max: usize,
@@ -59,7 +59,8 @@ impl SessionKeys {
         kek.ok_or(Trouble::Known(Known::KekMissing))
     }
 
-    fn destroy_let_go(&self, session: &Session) {
+    /// Destroys what nobody signs with any more.
+    pub(super) fn destroy_let_go(&self, session: &Session) {
         let idle: Vec<_> = lock(&self.let_go)
             .extract_if(.., |entry| Arc::strong_count(entry) == 1)
             .collect();
@@ -69,7 +70,7 @@ impl SessionKeys {
                 Ok(()) | Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => {}
                 Err(error) => {
                     let answer = describe(&error);
-                    tracing::debug!(%answer, "an unwrapped key could not be destroyed yet");
+                    tracing::debug!(%answer, "a key of the session could not be destroyed yet");
                     self.let_go(entry);
                 }
             }
@@ -96,24 +97,28 @@ impl Attachment {
     }
 
     /// Makes room for one more. A key that signs at this moment stays, so there may be a few more than wanted.
-    fn make_room(&self) {
+    pub(super) fn make_room(&self) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let is_idle = |entry: &Arc<KeyEntry>| Arc::strong_count(entry) == 1;
-        let unwrapped = keys.iter().filter_map(|(id, entry)| {
-            let used = entry.used.as_ref()?.load(Ordering::Relaxed);
+        let present = keys.iter().filter_map(|(id, entry)| {
+            let used = entry.used()?.load(Ordering::Relaxed);
             Some((used, *id, is_idle(entry)))
         });
-        let mut unwrapped: Vec<_> = unwrapped.collect();
-        let surplus = (unwrapped.len() + 1).saturating_sub(self.session_keys.count_max);
+        let mut present: Vec<_> = present.collect();
+        let surplus = (present.len() + 1).saturating_sub(self.session_keys.count_max);
         if surplus == 0 {
             return;
         }
-        unwrapped.sort_unstable();
-        let idle = unwrapped.into_iter().filter(|(_, _, is_idle)| *is_idle);
+        present.sort_unstable();
+        let idle = present.into_iter().filter(|(_, _, is_idle)| *is_idle);
         for (_, id, _) in idle.take(surplus) {
-            if let Some(entry) = keys.remove(&id) {
-                self.session_keys.let_go(entry);
+            let Some(entry) = keys.remove(&id) else {
+                continue;
+            };
+            if let Some(original) = entry.original() {
+                keys.insert(id, Arc::new(KeyEntry::on_token(original)));
             }
+            self.session_keys.let_go(entry);
         }
     }
 }

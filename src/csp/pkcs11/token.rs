@@ -74,7 +74,7 @@ impl Pkcs11Token {
                     &config,
                     module.generation(),
                     occasion,
-                    entropy.as_ref(),
+                    (clock.as_ref(), entropy.as_ref()),
                 );
                 match attached {
                     Ok((attachment, label)) => {

@@ -178,6 +178,13 @@ pub const LET_GO: &str = "let go";
 
 /// Does [`LET_GO`].
 pub fn let_go(token: &TestToken) {
+    one_at_a_time(token);
+    // An unwrapped key belongs to a session already: no copy beside it.
+    one_at_a_time(&token.clone().with_copies());
+    println!("job: one handle at a time");
+}
+
+fn one_at_a_time(token: &TestToken) {
     let place = sqlite();
     let open = open_with(token, &place.open(), 1).unwrap();
     let api = Pkcs11::new(&token.module).unwrap();
@@ -198,7 +205,6 @@ pub fn let_go(token: &TestToken) {
             session.destroy_object(key).unwrap();
         }
     }
-    println!("job: one handle at a time");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Invariant: everything in here is dropped before the module is finalized.
 
 use super::config::TokenConfig;
-use super::copies::{self, Costs, Trial};
+use super::copies::{self, Candidate, Costs};
 use super::curves;
 use super::entry::KeyEntry;
 use super::errors::{Known, Trouble};
@@ -290,12 +290,12 @@ impl Attachment {
         entropy: &dyn Entropy,
     ) -> Result<Costs, Trouble> {
         let (KeyPair { public_key, .. }, handle) = &self.canary;
-        let trial = Trial {
+        let candidate = Candidate {
             handle: *handle,
             public_key,
         };
         let anchor = lock(&self.anchor);
-        copies::try_out(&anchor, (&self.pool, wait), trial, clock, entropy)
+        copies::try_out(&anchor, (&self.pool, wait), candidate, clock, entropy)
     }
 
     /// Signs random bytes with the canary and verifies the signature in software.

@@ -41,7 +41,7 @@ impl Costs {
 
 /// The key that copying is tried with.
 #[derive(Clone, Copy)]
-pub(super) struct Trial<'a> {
+pub(super) struct Candidate<'a> {
     pub(super) handle: ObjectHandle,
     pub(super) public_key: &'a PublicKey,
 }
@@ -75,7 +75,7 @@ const fn unfit(action: &'static str) -> Trouble {
 pub(super) fn try_out(
     owner: &Session,
     (signers, wait): (&Pool, Duration),
-    key: Trial<'_>,
+    key: Candidate<'_>,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
 ) -> Result<Costs, Trouble> {
@@ -91,7 +91,7 @@ pub(super) fn try_out(
 
 fn compare(
     session: &Session,
-    key: Trial<'_>,
+    key: Candidate<'_>,
     copy: ObjectHandle,
     clock: &dyn Clock,
     entropy: &dyn Entropy,

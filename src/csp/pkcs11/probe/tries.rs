@@ -1,7 +1,7 @@
 //! The abilities one by one: each function tries one out and notes what came of it.
 
 use super::{Made, Probe, Reason, curve_line};
-use crate::csp::pkcs11::copies::{self, Costs, Trial};
+use crate::csp::pkcs11::copies::{self, Candidate, Costs};
 use crate::csp::pkcs11::curves;
 use crate::csp::pkcs11::keys::{self, Purpose};
 use crate::csp::pkcs11::wrapping;
@@ -226,7 +226,7 @@ impl Probe<'_> {
     pub(super) fn copying(&mut self, key: &KeyPair) {
         let (clock, entropy) = (self.token.clock.as_ref(), self.token.entropy.as_ref());
         let costs = self.on_key(key, |_, handle| {
-            let trial = Trial {
+            let candidate = Candidate {
                 handle,
                 public_key: &key.public_key,
             };
@@ -234,7 +234,7 @@ impl Probe<'_> {
                 // One that only reads cannot put anything on the token.
                 let owner = attachment.api.open_ro_session(attachment.slot)?;
                 let signers = (&attachment.pool, self.token.wait());
-                Ok(copies::try_out(&owner, signers, trial, clock, entropy)?)
+                Ok(copies::try_out(&owner, signers, candidate, clock, entropy)?)
             })
         });
         let told = costs.map(|costs| {

@@ -44,6 +44,8 @@ pub(super) enum Condition {
     Gone(Option<ModuleError>),
     /// The PIN was refused: only a person can help.
     Refused(ModuleError),
+    /// Its owner is done with it, and nobody comes back to it.
+    Closed,
 }
 
 /// A call into the token: nobody finalizes the module while it is alive.
@@ -65,6 +67,7 @@ impl Token {
             Condition::Ready(_) | Condition::Paused => {}
             Condition::Gone(source) => return Err(self.gone(source.clone())),
             Condition::Refused(source) => return Err(self.refused(source.clone())),
+            Condition::Closed => return Err(self.gone(None)),
         }
         let ticket = self
             .module
@@ -76,7 +79,7 @@ impl Token {
                 attachment: Arc::clone(attachment),
                 _ticket: ticket,
             }),
-            Condition::Paused => Err(self.gone(None)),
+            Condition::Paused | Condition::Closed => Err(self.gone(None)),
             Condition::Gone(source) => Err(self.gone(source.clone())),
             Condition::Refused(source) => Err(self.refused(source.clone())),
         }
@@ -323,7 +326,7 @@ impl Token {
         let (state, used) = match &*lock(&self.condition) {
             Condition::Ready(attachment) => (TokenState::Ready, Some(attachment.pool.usage())),
             Condition::Paused => (TokenState::Paused, None),
-            Condition::Gone(_) => (TokenState::Gone, None),
+            Condition::Gone(_) | Condition::Closed => (TokenState::Gone, None),
             Condition::Refused(_) => (TokenState::PinRefused, None),
         };
         let (sessions_in_use, sessions_max) = used.unwrap_or((0, self.config.sessions_max));

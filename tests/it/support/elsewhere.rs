@@ -9,7 +9,7 @@ use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::object::{
     Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass, ObjectHandle,
 };
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use siegel::csp::pkcs11::Pkcs11Token;
@@ -108,8 +108,18 @@ fn lose_the_login(tokens: impl Iterator<Item = token::TestToken>) {
         assert!(lost.wait_until_ready(Duration::from_secs(60)));
         well.sign(&other_key, &[1; 32]).unwrap();
     }
+    let generations = (lost.generation(), well.generation());
+    // At once, whatever the repair still does: the process may end now, and the module with it.
+    drop(lost);
+    let beside = api.open_ro_session(slot).unwrap();
+    let state = beside.get_session_info().unwrap().session_state();
+    assert_eq!(
+        state,
+        SessionState::RoPublic,
+        "its sessions are closed, the login is over"
+    );
     // Were the module initialised anew, the other token would have been attached to again.
-    println!("job: {} {}", lost.generation(), well.generation());
+    println!("job: {} {}", generations.0, generations.1);
 }
 
 fn bytes(id: &str) -> Vec<u8> {

@@ -114,20 +114,26 @@ impl Token {
             Some(entry) => entry,
             None => self.find(attachment, key.id)?,
         };
-        let mut entry = attachment.copied(key.id, entry);
+        let mut entry = match attachment.copied(key.id, &entry) {
+            Ok(copy) => copy,
+            Err(_) => {
+                // The session of all copies may be dead, and they with it. If it is not, this key goes without.
+                self.ask_canary(attachment)?;
+                entry.refuse_copies();
+                entry
+            }
+        };
         let mut is_last_try = false;
         loop {
             let trouble = match attachment.sign(key, &entry, digest, self.wait()) {
                 Ok(signature) => return Ok(signature),
                 Err(trouble) => trouble,
             };
-            let is_doubtful =
-                matches!(&trouble, Trouble::Module(error) if classify(error) == Fault::Doubtful);
-            if is_last_try || !is_doubtful {
+            if is_last_try || !trouble.may_spare_key(entry.is_copy()) {
                 return Err(self.judge(attachment, trouble, "sign"));
             }
-            // Either the token is gone or this handle is dead; a key that was replaced has a new one, and the
-            // key of a dead copy may be well.
+            // Either the token is gone or this handle is of no use; a key that was replaced has a new one, and the
+            // key of a copy may be well. What a copy does is never held against its key.
             self.ask_canary(attachment)?;
             is_last_try = !entry.is_copy();
             attachment.forget(key.id, &entry);

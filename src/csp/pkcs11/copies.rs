@@ -1,7 +1,7 @@
 //! Copies of keys on the token as objects of a session, which sign faster in some modules (PKCS#11 digest §6).
 //!
-//! Invariant: a copy is as closed as its key, only signs, and is never on the token. Nothing fails because a token does
-//! not copy: then the key signs by itself. The first signature of each copy is checked in software, like that of
+//! Invariant: a copy is sensitive, not extractable, never on the token, and does nothing but sign as far as the module
+//! tells. Nothing fails because a token does not copy: then the key signs by itself. The first signature of each copy is checked in software, like that of
 //! every handle that was just resolved.
 
 use super::attachment::Attachment;
@@ -49,6 +49,10 @@ pub(super) struct Candidate<'a> {
 /// Copies a key for the life of the session. What is not known to live no longer is not destroyed either: it might be
 /// the key itself.
 fn copy(session: &Session, key: ObjectHandle) -> Result<ObjectHandle, Trouble> {
+    // A copy would be as lasting, and another one be made whenever its turn comes again.
+    if keys::is_indestructible(session, key)? {
+        return Err(unfit("destroy a copy of this key"));
+    }
     let copy = session.copy_object(key, &[Attribute::Token(false)])?;
     let read = session.get_attributes(copy, &[AttributeType::Token])?;
     if copy == key || !matches!(read.first(), Some(Attribute::Token(false))) {
@@ -62,7 +66,7 @@ fn copy(session: &Session, key: ObjectHandle) -> Result<ObjectHandle, Trouble> {
     read?;
     destroyed?;
     Err(unfit(
-        "keep a copy sensitive, unextractable and only signing",
+        "keep a copy sensitive, unextractable and with no more than signatures to do",
     ))
 }
 
@@ -180,25 +184,36 @@ pub(super) fn are_worth_it(
 
 impl Attachment {
     /// What signs for a key: its copy, made now where there is none, or the key itself. One copy is made at a time;
-    /// who comes meanwhile does not wait for its own, but signs with the key.
-    pub(super) fn copied(&self, id: KeyId, entry: Arc<KeyEntry>) -> Arc<KeyEntry> {
+    /// who comes meanwhile does not wait for its own, but signs with the key. `Err` if the session or the device may be
+    /// lost, and with them all copies: then ask the canary.
+    pub(super) fn copied(
+        &self,
+        id: KeyId,
+        entry: &Arc<KeyEntry>,
+    ) -> Result<Arc<KeyEntry>, Trouble> {
+        let itself = || Ok(Arc::clone(entry));
         if !self.makes_copies || !entry.may_be_copied() {
-            return entry;
+            return itself();
         }
         // Copies, too, belong to the session that keeps the login.
         let Some(anchor) = try_lock(&self.anchor) else {
-            return entry;
+            return itself();
         };
         match self.key(id) {
-            Some(present) if Arc::ptr_eq(&present, &entry) => {}
+            Some(present) if Arc::ptr_eq(&present, entry) => {}
             // Another caller was faster.
-            Some(present) => return present,
-            None => return entry,
+            Some(present) => return Ok(present),
+            None => return itself(),
+        }
+        self.session_keys.destroy_let_go(&anchor);
+        if self.session_keys.is_cluttered() {
+            return itself();
         }
         self.make_room();
         self.session_keys.destroy_let_go(&anchor);
         let handle = match copy(&anchor, entry.handle) {
             Ok(handle) => handle,
+            Err(trouble) if trouble.may_be_loss() => return Err(trouble),
             Err(trouble) => {
                 entry.refuse_copies();
                 let answer = trouble.describe();
@@ -209,26 +224,28 @@ impl Attachment {
                         "key {id} is not copied ({answer}) and signs by itself, as will others like it"
                     );
                 }
-                return entry;
+                return itself();
             }
         };
         let copy = KeyEntry::copy(handle, entry.handle, self.session_keys.next_use());
         let copy = Arc::new(copy);
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        let is_known = |present: &Arc<KeyEntry>| Arc::ptr_eq(present, &entry);
+        let is_known = |present: &Arc<KeyEntry>| Arc::ptr_eq(present, entry);
         if keys.get(&id).is_some_and(is_known) {
             keys.insert(id, Arc::clone(&copy));
-            return copy;
+            return Ok(copy);
         }
         // Forgotten meanwhile.
         self.session_keys.let_go(copy);
-        entry
+        itself()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cryptoki::context::Function;
+    use cryptoki::error::{Error, RvError};
 
     #[test]
     fn copies_are_worth_it_where_they_are_clearly_faster() {
@@ -250,6 +267,48 @@ mod tests {
                 expected,
                 "{told}"
             );
+        }
+    }
+
+    fn answer(code: RvError) -> Trouble {
+        Trouble::Module(Error::Pkcs11(code, Function::Sign))
+    }
+
+    #[test]
+    fn what_a_copy_does_wrong_is_not_held_against_its_key() {
+        let wrong_key = Trouble::Known(Known::WrongKey(KeyId::new([1; 16])));
+        for (trouble, spares_key, spares_original) in [
+            (answer(RvError::KeyHandleInvalid), true, true),
+            (answer(RvError::GeneralError), true, true),
+            (answer(RvError::KeyFunctionNotPermitted), false, true),
+            (wrong_key, false, true),
+            (answer(RvError::SessionHandleInvalid), false, false),
+            (answer(RvError::DeviceError), false, false),
+            (Trouble::Busy, false, false),
+        ] {
+            let told = format!("{trouble:?}");
+            let expected = (spares_key, spares_original);
+            assert_eq!(
+                (trouble.may_spare_key(false), trouble.may_spare_key(true)),
+                expected,
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_lost_session_or_device_does_not_mean_that_a_key_may_not_be_copied() {
+        for (trouble, expected) in [
+            (answer(RvError::SessionHandleInvalid), true),
+            (answer(RvError::SessionClosed), true),
+            (answer(RvError::DeviceError), true),
+            (answer(RvError::UserNotLoggedIn), true),
+            (answer(RvError::GeneralError), false),
+            (answer(RvError::AttributeReadOnly), false),
+            (unfit("copy"), false),
+            (Trouble::Busy, false),
+        ] {
+            assert_eq!(trouble.may_be_loss(), expected, "{trouble:?}");
         }
     }
 

@@ -164,14 +164,7 @@ fn label(session: &Session, object: ObjectHandle) -> Result<Option<Vec<u8>>, Tro
 /// Reads what the token says about a private key, one attribute at a time: some modules refuse the
 /// whole list for one they do not know.
 pub(super) fn protection(session: &Session, key: ObjectHandle) -> Result<Protection, Trouble> {
-    let read = |attribute: AttributeType| -> Result<Option<bool>, Trouble> {
-        let read = match session.get_attributes(key, &[attribute]) {
-            Ok(read) => read,
-            Err(Error::Pkcs11(RvError::AttributeTypeInvalid, _)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(read.first().and_then(boolean))
-    };
+    let read = |attribute| flag(session, key, attribute);
     let more = [
         read(AttributeType::Decrypt)?,
         read(AttributeType::Unwrap)?,
@@ -187,6 +180,25 @@ pub(super) fn protection(session: &Session, key: ObjectHandle) -> Result<Protect
     })
 }
 
+/// Whether a copy of the key could not be destroyed, as far as the token says so.
+pub(super) fn is_indestructible(session: &Session, key: ObjectHandle) -> Result<bool, Trouble> {
+    let may_be_destroyed = flag(session, key, AttributeType::Destroyable)?;
+    Ok(may_be_destroyed == Some(false))
+}
+
+fn flag(
+    session: &Session,
+    key: ObjectHandle,
+    attribute: AttributeType,
+) -> Result<Option<bool>, Trouble> {
+    let read = match session.get_attributes(key, &[attribute]) {
+        Ok(read) => read,
+        Err(Error::Pkcs11(RvError::AttributeTypeInvalid, _)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(read.first().and_then(boolean))
+}
+
 fn boolean(attribute: &Attribute) -> Option<bool> {
     if let Attribute::Sensitive(value)
     | Attribute::Extractable(value)
@@ -195,7 +207,8 @@ fn boolean(attribute: &Attribute) -> Option<bool> {
     | Attribute::Local(value)
     | Attribute::Decrypt(value)
     | Attribute::Unwrap(value)
-    | Attribute::Derive(value) = attribute
+    | Attribute::Derive(value)
+    | Attribute::Destroyable(value) = attribute
     {
         Some(*value)
     } else {

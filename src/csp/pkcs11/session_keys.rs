@@ -59,19 +59,27 @@ impl SessionKeys {
         kek.ok_or(Trouble::Known(Known::KekMissing))
     }
 
-    /// Destroys what nobody signs with any more.
+    /// Whether as many wait to be destroyed as there may be at a time.
+    pub(super) fn is_cluttered(&self) -> bool {
+        lock(&self.let_go).len() >= self.count_max
+    }
+
+    /// Destroys what nobody signs with any more, until a try fails: the next ones may fail just so.
     pub(super) fn destroy_let_go(&self, session: &Session) {
         let idle: Vec<_> = lock(&self.let_go)
             .extract_if(.., |entry| Arc::strong_count(entry) == 1)
             .collect();
-        for entry in idle {
+        let mut idle = idle.into_iter();
+        while let Some(entry) = idle.next() {
             match session.destroy_object(entry.handle) {
                 // Handles that do not work any more are let go, too.
                 Ok(()) | Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => {}
                 Err(error) => {
                     let answer = describe(&error);
                     tracing::debug!(%answer, "a key of the session could not be destroyed yet");
-                    self.let_go(entry);
+                    // Behind the others, which come first the next time.
+                    lock(&self.let_go).extend(idle.chain([entry]));
+                    return;
                 }
             }
         }
@@ -81,7 +89,7 @@ impl SessionKeys {
 impl Attachment {
     /// Unwraps a key, and lets go of those whose last use is longest ago where there are as many as may be.
     pub(super) fn unwrap(&self, id: KeyId, wrapped: &WrappedKey) -> Result<Arc<KeyEntry>, Trouble> {
-        // SessionKeys keys belong to the session that keeps the login.
+        // Unwrapped keys belong to the session that keeps the login.
         let anchor = lock(&self.anchor);
         if let Some(entry) = self.key(id) {
             return Ok(entry);

@@ -224,12 +224,15 @@ pub fn refused(token: &TestToken) {
         let stubborn = make_as(token, b"siegel-stubborn", copyable.clone());
         // A copy of it is made, and does more than sign.
         let derives = make_as(token, b"siegel-derives", Attribute::Derive(true));
-        for key in [&stubborn, &derives, &stubborn, &derives] {
+        // A copy of it could not be destroyed.
+        let lasting = make_as(token, b"siegel-lasting", Attribute::Destroyable(false));
+        for key in [&stubborn, &derives, &lasting, &stubborn, &derives, &lasting] {
             sign(&open, key);
             assert_eq!(copies(token), [], "a key that may not be copied");
         }
         sign(&open, &key);
         assert_eq!(copies(token).len(), 1, "which says nothing about others");
+        refuses_all_at_once(token, &open, &key);
         // Now the one with which it is tried at the login.
         let canaries = [Attribute::Label(b"siegel-canary".to_vec())];
         let beside = beside(token);
@@ -244,6 +247,23 @@ pub fn refused(token: &TestToken) {
     open.check_health().unwrap();
     assert_eq!(copies(token), [], "a token that does not copy");
     println!("job: no copies");
+}
+
+/// The copy does no longer do what its key does, which is as good as before.
+fn refuses_all_at_once(token: &TestToken, open: &Pkcs11Token, key: &KeyPair) {
+    let [copy] = copies(token)[..] else {
+        panic!("one copy");
+    };
+    beside(token)
+        .update_attributes(copy, &[Attribute::Sign(false)])
+        .unwrap();
+    sign(open, key);
+    let another = make(open);
+    sign(open, &another);
+    sign(open, key);
+    let left = copies(token);
+    assert_eq!(left.len(), 1, "the copy of another key alone");
+    assert_ne!(left, [copy]);
 }
 
 /// A key on the token, as we would not make it.

@@ -154,6 +154,5 @@ pub fn wrapping(config: &Config, store: &Store) -> Wrapping {
     Wrapping {
         vault: Arc::new(store.clone()),
         is_for_new_keys: config.wraps_keys,
-        handles_max: config.wrapped_handles_max,
     }
 }

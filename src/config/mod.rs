@@ -56,8 +56,6 @@ pub struct Config {
     pub curve: Curve,
     /// Whether new keys of devices are wrapped instead of kept on the token.
     pub wraps_keys: bool,
-    /// Unwrapped keys that each token holds at a time.
-    pub wrapped_handles_max: usize,
     /// Prepared devices to keep ready.
     pub pool_target: u32,
     /// Limits of a TSS.

@@ -106,7 +106,11 @@ struct RawLog {
 impl RawConfig {
     pub(super) fn check(self, folder: &Path) -> Result<Config, ConfigError> {
         let server = self.server.check()?;
-        let tokens = check_tokens(self.tokens, folder)?;
+        let mut tokens = check_tokens(self.tokens, folder)?;
+        let handles_max = at_least_one("pki.wrapped_handles_max", self.pki.wrapped_handles_max)?;
+        for token in &mut tokens {
+            token.session_keys_max = handles_max.unwrap_or(token.session_keys_max);
+        }
         check_live(&tokens, self.danger_uncertified_live.as_deref())?;
         let lanes = self.lanes.check(self.ledger.lock_timeout_ms()?)?;
         Ok(Config {
@@ -123,11 +127,6 @@ impl RawConfig {
             device_source: self.pki.source()?,
             curve: self.pki.curve()?,
             wraps_keys: self.pki.wraps_keys()?,
-            wrapped_handles_max: at_least_one(
-                "pki.wrapped_handles_max",
-                self.pki.wrapped_handles_max,
-            )?
-            .unwrap_or(1000),
             pool_target: self.pki.pool_target.unwrap_or(20),
             rules: self.limits.check()?,
             lanes,

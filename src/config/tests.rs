@@ -46,6 +46,21 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+fn what_a_token_holds_at_a_time_is_said_once_for_all_of_them() {
+    let config = read(MINIMAL).unwrap();
+    let [token] = &config.tokens[..] else {
+        panic!("one section");
+    };
+    assert_eq!((token.session_keys_max, token.key_copies), (1000, false));
+    let text = format!("{MINIMAL}key_copies = true\n[pki]\nwrapped_handles_max = 7");
+    let config = read(&text).unwrap();
+    let [token] = &config.tokens[..] else {
+        panic!("one section");
+    };
+    assert_eq!((token.session_keys_max, token.key_copies), (7, true));
+}
+
+#[test]
 fn devices_of_test_may_come_from_a_foreign_ca() {
     let config = read(&format!("{MINIMAL}\n[pki]\nsource = \"foreign\"")).unwrap();
     assert_eq!(config.device_source, DeviceSource::Foreign);

@@ -161,6 +161,7 @@ pub struct Anchor {
 /// - a key pair is generated in the token: sensitive, never extractable, and read back before `Ok`;
 /// - a wrapped key was extractable once, to be wrapped; it is kept before `Ok`, and its handle is one that was
 ///   just resolved each time it is unwrapped;
+/// - a copy that signs for a key on the token is as closed as the key, and its handle is one that was just resolved;
 /// - what `write_anchor` has written is found by `anchors`, also after the token was opened anew; where
 ///   several are found for one ledger the highest counts, and a lower one never takes its place. It
 ///   survives a power cut only where the module syncs what it writes.

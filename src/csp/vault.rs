@@ -60,15 +60,12 @@ pub struct Wrapping {
     pub vault: Arc<dyn KeyVault>,
     /// Whether new keys of devices are wrapped. Those that are can be used in any case.
     pub is_for_new_keys: bool,
-    /// Unwrapped keys that are kept in the token at a time.
-    pub handles_max: usize,
 }
 
 impl fmt::Debug for Wrapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wrapping")
             .field("is_for_new_keys", &self.is_for_new_keys)
-            .field("handles_max", &self.handles_max)
             .finish_non_exhaustive()
     }
 }

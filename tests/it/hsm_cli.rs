@@ -133,7 +133,7 @@ fn suffices_and_leaves_nothing(token: &TestToken) {
         .map(|line| line.as_str().unwrap().to_owned())
         .collect();
     assert_eq!(with_verdict(&run, "fails"), cannot, "{}", run.stdout);
-    assert_eq!(with_verdict(&run, "works").len() + cannot.len(), 28);
+    assert_eq!(with_verdict(&run, "works").len() + cannot.len(), 29);
     assert_eq!(with_verdict(&run, "measured").len(), 3);
     for label in ["siegel-probe", "siegel-canary"] {
         let left = token.elsewhere(&format!("objects {label}"));

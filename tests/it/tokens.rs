@@ -1,5 +1,6 @@
 //! Servers with several tokens: one that is not there, and a standby.
 
+pub mod copies;
 mod ending;
 mod remote;
 mod standby;

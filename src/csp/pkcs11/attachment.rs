@@ -3,13 +3,15 @@
 //! Invariant: everything in here is dropped before the module is finalized.
 
 use super::config::TokenConfig;
+use super::copies::{self, Candidate, Costs};
 use super::curves;
+use super::entry::KeyEntry;
 use super::errors::{Known, Trouble};
 use super::gate::lock;
-use super::keys::{self, Found, KeyEntry, Purpose};
+use super::keys::{self, Found, Purpose};
 use super::pool::Pool;
+use super::session_keys::SessionKeys;
 use super::slots;
-use super::unwrapped::Unwrapped;
 use super::wrapping::{self, Wrapper};
 use crate::csp::{Anchor, KeyId, KeyPair, check};
 use crate::terms::{Clock, Curve, Entropy};
@@ -21,7 +23,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -44,9 +46,13 @@ pub(super) struct Attachment {
     pub(super) pool: Pool,
     pub(super) keys: RwLock<HashMap<KeyId, Arc<KeyEntry>>>,
     canary: (KeyPair, ObjectHandle),
+    /// Whether copies sign for the keys on the token.
+    pub(super) makes_copies: bool,
+    /// Whether the log says that a key was not copied.
+    pub(super) told_refusal: AtomicBool,
     /// What wraps new keys, where the settings say so.
     pub(super) wrapper: Option<Wrapper>,
-    pub(super) unwrapped: Unwrapped,
+    pub(super) session_keys: SessionKeys,
     /// Anchors as far as they were read or written; see `anchor`.
     pub(super) anchors: Mutex<Vec<(ObjectHandle, Anchor)>>,
     /// Searches for missing keys that have begun.
@@ -86,10 +92,10 @@ impl Attachment {
         config: &TokenConfig,
         generation: u64,
         occasion: Occasion,
-        entropy: &dyn Entropy,
+        (clock, entropy): (&dyn Clock, &dyn Entropy),
     ) -> Result<(Self, String), Trouble> {
         let (slot, label) = slots::find(api, &config.token)?;
-        let attachment = Self::open_in(slot, api, config, generation, occasion, entropy)?;
+        let attachment = Self::open_in(slot, api, config, generation, occasion, (clock, entropy))?;
         Ok((attachment, label))
     }
 
@@ -100,7 +106,7 @@ impl Attachment {
         config: &TokenConfig,
         generation: u64,
         occasion: Occasion,
-        entropy: &dyn Entropy,
+        (clock, entropy): (&dyn Clock, &dyn Entropy),
     ) -> Result<Self, Trouble> {
         slots::spare_pin(api, slot)?;
         let anchor = api.open_ro_session(slot)?;
@@ -110,7 +116,9 @@ impl Attachment {
             Err(error) => return Err(error.into()),
         }
         let found = keys::all(&anchor)?;
-        let canary = match known_canary(&anchor, &found)? {
+        let known = known_canary(&anchor, &found)?;
+        let is_canary_kept = known.is_some() || occasion != Occasion::Trial;
+        let canary = match known {
             Some(canary) => canary,
             None => match occasion {
                 Occasion::Opening => make_canary(Purpose::Canary, entropy, |make| {
@@ -132,9 +140,11 @@ impl Attachment {
             }
             Some(_) | None => None,
         };
-        let attachment = Self {
+        let mut attachment = Self {
+            makes_copies: false,
+            told_refusal: AtomicBool::new(false),
             wrapper,
-            unwrapped: Unwrapped::new(keks),
+            session_keys: SessionKeys::new(keks, config.session_keys_max),
             generation,
             slot,
             api: api.clone(),
@@ -148,6 +158,11 @@ impl Attachment {
         };
         attachment.learn(&found);
         attachment.check_canary(entropy)?;
+        if config.key_copies {
+            let wait = Duration::from_millis(config.session_wait_ms);
+            let tried = attachment.try_copies(wait, clock, entropy);
+            attachment.makes_copies = copies::are_worth_it(&config.name, tried, is_canary_kept);
+        }
         Ok(attachment)
     }
 
@@ -155,8 +170,8 @@ impl Attachment {
     pub(super) fn key(&self, id: KeyId) -> Option<Arc<KeyEntry>> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let entry = keys.get(&id).cloned()?;
-        if let Some(used) = &entry.used {
-            used.store(self.unwrapped.next_use(), Ordering::Relaxed);
+        if let Some(used) = entry.used() {
+            used.store(self.session_keys.next_use(), Ordering::Relaxed);
         }
         Some(entry)
     }
@@ -166,21 +181,28 @@ impl Attachment {
         self.keys
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, Arc::new(KeyEntry::new(handle)));
+            .insert(id, Arc::new(KeyEntry::on_token(handle)));
     }
 
-    /// Forgets a handle that did not work, unless it has been replaced meanwhile.
+    /// Forgets a handle that did not work, unless it has been replaced meanwhile. The key of a copy signs by itself
+    /// from then on.
     pub(super) fn forget(&self, id: KeyId, entry: &Arc<KeyEntry>) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         if keys
             .get(&id)
             .is_some_and(|present| Arc::ptr_eq(present, entry))
         {
-            let entry = keys.remove(&id);
-            let unwrapped = entry.filter(|entry| entry.used.is_some());
-            unwrapped
-                .into_iter()
-                .for_each(|entry| self.unwrapped.let_go(entry));
+            let Some(entry) = keys.remove(&id) else {
+                return;
+            };
+            if entry.used().is_some() {
+                let original = entry.original().map(KeyEntry::on_token);
+                if let Some(original) = original {
+                    original.refuse_copies();
+                    keys.insert(id, Arc::new(original));
+                }
+                self.session_keys.let_go(entry);
+            }
         }
     }
 
@@ -193,9 +215,13 @@ impl Attachment {
         for key in found.iter().rev() {
             let same = keys
                 .get(&key.id)
-                .is_some_and(|entry| entry.handle == key.handle);
+                .is_some_and(|entry| entry.original() == Some(key.handle));
             if !same {
-                keys.insert(key.id, Arc::new(KeyEntry::new(key.handle)));
+                let replaced = keys.insert(key.id, Arc::new(KeyEntry::on_token(key.handle)));
+                replaced
+                    .filter(|entry| entry.used().is_some())
+                    .into_iter()
+                    .for_each(|entry| self.session_keys.let_go(entry));
             }
         }
     }
@@ -254,6 +280,22 @@ impl Attachment {
             let _ = entry.proven.set(key.public_key.clone());
         }
         Ok(signature)
+    }
+
+    /// Tries with the canary whether copies sign, and how fast.
+    fn try_copies(
+        &self,
+        wait: Duration,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<Costs, Trouble> {
+        let (KeyPair { public_key, .. }, handle) = &self.canary;
+        let candidate = Candidate {
+            handle: *handle,
+            public_key,
+        };
+        let anchor = lock(&self.anchor);
+        copies::try_out(&anchor, (&self.pool, wait), candidate, clock, entropy)
     }
 
     /// Signs random bytes with the canary and verifies the signature in software.

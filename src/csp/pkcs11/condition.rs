@@ -3,9 +3,10 @@
 use super::attachment::Attachment;
 use super::config::TokenConfig;
 use super::curves;
+use super::entry::KeyEntry;
 use super::errors::{Fault, Known, Trouble, classify};
 use super::gate::{Ticket, lock};
-use super::keys::{self, KeyEntry, Purpose};
+use super::keys::{self, Purpose};
 use super::module::Module;
 use super::wrapping;
 use crate::csp::{CspError, KeyId, KeyPair, ModuleError, TokenState, TokenVitals, VaultError};
@@ -43,6 +44,8 @@ pub(super) enum Condition {
     Gone(Option<ModuleError>),
     /// The PIN was refused: only a person can help.
     Refused(ModuleError),
+    /// Its owner is done with it, and nobody comes back to it.
+    Closed,
 }
 
 /// A call into the token: nobody finalizes the module while it is alive.
@@ -64,6 +67,7 @@ impl Token {
             Condition::Ready(_) | Condition::Paused => {}
             Condition::Gone(source) => return Err(self.gone(source.clone())),
             Condition::Refused(source) => return Err(self.refused(source.clone())),
+            Condition::Closed => return Err(self.gone(None)),
         }
         let ticket = self
             .module
@@ -75,7 +79,7 @@ impl Token {
                 attachment: Arc::clone(attachment),
                 _ticket: ticket,
             }),
-            Condition::Paused => Err(self.gone(None)),
+            Condition::Paused | Condition::Closed => Err(self.gone(None)),
             Condition::Gone(source) => Err(self.gone(source.clone())),
             Condition::Refused(source) => Err(self.refused(source.clone())),
         }
@@ -110,20 +114,31 @@ impl Token {
             Some(entry) => entry,
             None => self.find(attachment, key.id)?,
         };
-        let trouble = match attachment.sign(key, &entry, digest, self.wait()) {
-            Ok(signature) => return Ok(signature),
-            Err(trouble) => trouble,
+        let mut entry = match attachment.copied(key.id, &entry) {
+            Ok(copy) => copy,
+            Err(_) => {
+                // The session of all copies may be dead, and they with it. If it is not, this key goes without.
+                self.ask_canary(attachment)?;
+                entry.refuse_copies();
+                entry
+            }
         };
-        if !matches!(&trouble, Trouble::Module(error) if classify(error) == Fault::Doubtful) {
-            return Err(self.judge(attachment, trouble, "sign"));
+        let mut is_last_try = false;
+        loop {
+            let trouble = match attachment.sign(key, &entry, digest, self.wait()) {
+                Ok(signature) => return Ok(signature),
+                Err(trouble) => trouble,
+            };
+            if is_last_try || !trouble.may_spare_key(entry.is_copy()) {
+                return Err(self.judge(attachment, trouble, "sign"));
+            }
+            // Either the token is gone or this handle is of no use; a key that was replaced has a new one, and the
+            // key of a copy may be well. What a copy does is never held against its key.
+            self.ask_canary(attachment)?;
+            is_last_try = !entry.is_copy();
+            attachment.forget(key.id, &entry);
+            entry = self.find(attachment, key.id)?;
         }
-        // Either the token is gone or this handle is dead; a key that was replaced has a new one.
-        self.ask_canary(attachment)?;
-        attachment.forget(key.id, &entry);
-        let entry = self.find(attachment, key.id)?;
-        attachment
-            .sign(key, &entry, digest, self.wait())
-            .map_err(|trouble| self.judge(attachment, trouble, "sign"))
     }
 
     /// Unwraps a key, or searches for one whose handle is not known.
@@ -132,7 +147,7 @@ impl Token {
             && let Some(wrapped) = wrapping.vault.find(id).map_err(|error| self.vault(error))?
         {
             return attachment
-                .unwrap(id, &wrapped, wrapping.handles_max)
+                .unwrap(id, &wrapped)
                 .map_err(|trouble| self.not_unwrapped(attachment, trouble));
         }
         let found = attachment
@@ -239,14 +254,22 @@ impl Token {
 
     /// Destroys a throw-away pair of a probe; tells whether it was there.
     pub(super) fn destroy_probe(&self, id: KeyId) -> Result<bool, CspError> {
-        let found = self.alter("destroy a throw-away key", |session| {
-            keys::destroy_probe(session, id)
-        })?;
-        let pass = self.enter()?;
-        if let Some(entry) = pass.attachment.key(id) {
-            pass.attachment.forget(id, &entry);
+        {
+            let pass = self.enter()?;
+            let attachment = &pass.attachment;
+            // Twice: the key of a copy is known again once the copy is forgotten.
+            for _ in 0..2 {
+                if let Some(entry) = attachment.key(id) {
+                    attachment.forget(id, &entry);
+                }
+            }
+            attachment
+                .session_keys
+                .destroy_let_go(&lock(&attachment.anchor));
         }
-        Ok(found)
+        self.alter("destroy a throw-away key", |session| {
+            keys::destroy_probe(session, id)
+        })
     }
 
     /// Does something to objects of the token in a read/write session of its own.
@@ -309,7 +332,7 @@ impl Token {
         let (state, used) = match &*lock(&self.condition) {
             Condition::Ready(attachment) => (TokenState::Ready, Some(attachment.pool.usage())),
             Condition::Paused => (TokenState::Paused, None),
-            Condition::Gone(_) => (TokenState::Gone, None),
+            Condition::Gone(_) | Condition::Closed => (TokenState::Gone, None),
             Condition::Refused(_) => (TokenState::PinRefused, None),
         };
         let (sessions_in_use, sessions_max) = used.unwrap_or((0, self.config.sessions_max));

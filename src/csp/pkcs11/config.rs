@@ -13,6 +13,8 @@ const SESSIONS_DEFAULT: usize = 8;
 const SESSIONS_MAX: usize = 1024;
 /// Milliseconds a caller waits for a free session, where the file says nothing.
 const SESSION_WAIT_MS_DEFAULT: u64 = 2_000;
+/// Keys in the token that live no longer than a session, where the file says nothing.
+const SESSION_KEYS_MAX_DEFAULT: usize = 1_000;
 /// Most bytes of a PIN file.
 const PIN_FILE_BYTES_MAX: usize = 1_024;
 
@@ -42,6 +44,9 @@ pub struct RawToken {
     pub sessions_max: Option<usize>,
     /// Milliseconds a caller waits for a free session before it is told that the token is busy.
     pub session_wait_ms: Option<u64>,
+    /// Whether copies of keys sign, as objects of a session, where that is faster.
+    #[serde(default)]
+    pub key_copies: bool,
     /// Name of the section whose keys the maker's replication keeps in this token too.
     pub standby_of: Option<String>,
     /// Seconds after which it takes over by itself when the other one does not sign; 0: never.
@@ -96,6 +101,10 @@ pub struct TokenConfig {
     pub standby_of: Option<String>,
     /// Seconds after which it takes over by itself when the other one does not sign; 0: never.
     pub switch_after_s: u32,
+    /// Whether copies of keys sign, as objects of a session, where that is faster.
+    pub key_copies: bool,
+    /// Unwrapped keys and copies that are in the token at a time.
+    pub session_keys_max: usize,
     /// How wrapped keys are dealt with; `None`: there are none.
     pub wrapping: Option<Wrapping>,
 }
@@ -248,6 +257,8 @@ impl RawToken {
             return Err(invalid("switch_after_s is for a token with standby_of"));
         }
         Ok(TokenConfig {
+            key_copies: self.key_copies,
+            session_keys_max: SESSION_KEYS_MAX_DEFAULT,
             wrapping: None,
             standby_of: self.standby_of,
             switch_after_s: self.switch_after_s.unwrap_or_default(),

@@ -168,6 +168,28 @@ impl Trouble {
         }
     }
 
+    /// Whether it may mean that the session or the device is lost.
+    pub(super) fn may_be_loss(&self) -> bool {
+        match self {
+            Self::Module(error) => matches!(classify(error), Fault::Session | Fault::Device),
+            Self::Busy | Self::Known(_) => false,
+        }
+    }
+
+    /// Whether a signature may have failed because of what signed alone: a handle that is dead, or a copy that does not
+    /// do what its key does.
+    pub(super) fn may_spare_key(&self, is_copy: bool) -> bool {
+        match self {
+            Self::Module(error) => match classify(error) {
+                Fault::Doubtful => true,
+                Fault::Unsupported => is_copy,
+                Fault::Pin | Fault::Session | Fault::Device | Fault::Busy => false,
+            },
+            Self::Known(Known::WrongKey(_)) => is_copy,
+            Self::Busy | Self::Known(_) => false,
+        }
+    }
+
     /// What the trouble is, for a person who reads `hsm check` or a trace.
     pub(super) fn describe(&self) -> ModuleError {
         match self {

@@ -4,13 +4,22 @@
 //! threads, so whoever calls holds a ticket, and whoever does one of these waits until all are back. Unlike `RwLock`, both sides give up after a
 //! while: a call that hangs in a module must not hang all others.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 /// Locks, also after a panic elsewhere: every value behind these locks is consistent between
 /// statements, and a panic must end one batch, not the process.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same without waiting; `None` while somebody else holds it.
+pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// See the module comment.

@@ -8,8 +8,6 @@ use crate::terms::{Curve, Entropy};
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
 
 /// Label of the key that health checks sign with; never a TSS's.
 pub(super) const CANARY: &str = "siegel-canary";
@@ -53,32 +51,6 @@ impl Purpose {
     }
 }
 
-/// A private key's handle in this generation.
-pub(super) struct KeyEntry {
-    pub(super) handle: ObjectHandle,
-    /// The public key under which a signature of this handle has verified in software.
-    pub(super) proven: OnceLock<PublicKey>,
-    /// Of an unwrapped key: when it was used last, as a number that only grows. `None`: it is on the token.
-    pub(super) used: Option<AtomicU64>,
-}
-
-impl KeyEntry {
-    pub(super) fn new(handle: ObjectHandle) -> Self {
-        Self {
-            handle,
-            proven: OnceLock::new(),
-            used: None,
-        }
-    }
-
-    pub(super) fn unwrapped(handle: ObjectHandle, now: u64) -> Self {
-        Self {
-            used: Some(AtomicU64::new(now)),
-            ..Self::new(handle)
-        }
-    }
-}
-
 /// A private key found on the token.
 pub(super) struct Found {
     pub(super) id: KeyId,
@@ -106,6 +78,13 @@ impl Protection {
             && self.always_sensitive != Some(false)
             && self.never_extractable != Some(false)
             && self.local != Some(false)
+    }
+
+    /// The same for a key that lives no longer than a session: sensitive, not extractable, and only signing.
+    pub(super) fn holds_for_session(self) -> bool {
+        self.sensitive == Some(true)
+            && self.extractable == Some(false)
+            && self.more_than_sign != Some(true)
     }
 }
 
@@ -185,14 +164,7 @@ fn label(session: &Session, object: ObjectHandle) -> Result<Option<Vec<u8>>, Tro
 /// Reads what the token says about a private key, one attribute at a time: some modules refuse the
 /// whole list for one they do not know.
 pub(super) fn protection(session: &Session, key: ObjectHandle) -> Result<Protection, Trouble> {
-    let read = |attribute: AttributeType| -> Result<Option<bool>, Trouble> {
-        let read = match session.get_attributes(key, &[attribute]) {
-            Ok(read) => read,
-            Err(Error::Pkcs11(RvError::AttributeTypeInvalid, _)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(read.first().and_then(boolean))
-    };
+    let read = |attribute| flag(session, key, attribute);
     let more = [
         read(AttributeType::Decrypt)?,
         read(AttributeType::Unwrap)?,
@@ -208,6 +180,25 @@ pub(super) fn protection(session: &Session, key: ObjectHandle) -> Result<Protect
     })
 }
 
+/// Whether a copy of the key could not be destroyed, as far as the token says so.
+pub(super) fn is_indestructible(session: &Session, key: ObjectHandle) -> Result<bool, Trouble> {
+    let may_be_destroyed = flag(session, key, AttributeType::Destroyable)?;
+    Ok(may_be_destroyed == Some(false))
+}
+
+fn flag(
+    session: &Session,
+    key: ObjectHandle,
+    attribute: AttributeType,
+) -> Result<Option<bool>, Trouble> {
+    let read = match session.get_attributes(key, &[attribute]) {
+        Ok(read) => read,
+        Err(Error::Pkcs11(RvError::AttributeTypeInvalid, _)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(read.first().and_then(boolean))
+}
+
 fn boolean(attribute: &Attribute) -> Option<bool> {
     if let Attribute::Sensitive(value)
     | Attribute::Extractable(value)
@@ -216,7 +207,8 @@ fn boolean(attribute: &Attribute) -> Option<bool> {
     | Attribute::Local(value)
     | Attribute::Decrypt(value)
     | Attribute::Unwrap(value)
-    | Attribute::Derive(value) = attribute
+    | Attribute::Derive(value)
+    | Attribute::Destroyable(value) = attribute
     {
         Some(*value)
     } else {

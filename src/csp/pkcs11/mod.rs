@@ -10,10 +10,12 @@
 //! | `module`, `gate` | one loaded library for all its tokens; initialising it anew |
 //! | `token`, `condition` | [`Pkcs11Token`]: the port, and what an error means |
 //! | `reconnect` | losing a token and coming back to it |
-//! | `attachment`, `pool`, `keys` | login, sessions and handles of one generation |
+//! | `attachment`, `pool`, `keys`, `entry` | login, sessions and handles of one generation |
 //! | `anchor` | the data object that remembers how far a ledger was |
 //! | `making` | the template of keys that sign |
-//! | `wrapping`, `unwrapped` | keys beyond the token's capacity |
+//! | `wrapping` | keys beyond the token's capacity |
+//! | `copies` | copies that sign faster than the keys on the token |
+//! | `session_keys` | how many of both there are at a time |
 //! | `errors`, `curves` | tables |
 //! | `slots`, `probe` | for `siegel hsm list` and `siegel hsm check` |
 //! | `throw_away` | for `siegel bench --csp` |
@@ -25,7 +27,9 @@ mod anchor;
 mod attachment;
 mod condition;
 mod config;
+mod copies;
 mod curves;
+mod entry;
 pub mod environment;
 mod errors;
 mod gate;
@@ -35,10 +39,11 @@ mod module;
 mod pool;
 mod probe;
 mod reconnect;
+mod session_keys;
 mod slots;
 mod throw_away;
 mod token;
-mod unwrapped;
+
 mod wrapping;
 
 pub use config::{PinSource, RawToken, Selector, TokenConfig, TokenConfigError};

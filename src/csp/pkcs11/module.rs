@@ -201,9 +201,7 @@ impl Module {
                 Err(error) => member.stay_away(&describe(error)),
             }
         }
-        // In this order: a token whose last owner we have become enters the gate when it is dropped.
         drop(closed);
-        drop(members);
         outcome.map_err(Trouble::Module)
     }
 

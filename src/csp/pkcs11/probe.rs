@@ -112,6 +112,7 @@ pub fn probe(token: &Pkcs11Token, options: ProbeOptions) -> Vec<Finding> {
         probe.protection(key);
         probe.digest_length(key);
         probe.hash_and_sign(key);
+        probe.copying(key);
     }
     probe.wrapping();
     probe.data_objects();

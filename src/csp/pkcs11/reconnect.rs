@@ -61,7 +61,7 @@ impl Token {
                 &self.config,
                 self.module.generation(),
                 self.occasion(),
-                self.entropy.as_ref(),
+                (self.clock.as_ref(), self.entropy.as_ref()),
             ),
             Ok(false) => Err(Trouble::Known(Known::TokenNotFound)),
             Err(trouble) => Err(trouble),
@@ -84,7 +84,10 @@ impl Token {
             let mut condition = lock(&self.condition);
             match &*condition {
                 Condition::Ready(_) => Some(std::mem::replace(&mut *condition, Condition::Paused)),
-                Condition::Paused | Condition::Gone(_) | Condition::Refused(_) => None,
+                Condition::Paused
+                | Condition::Gone(_)
+                | Condition::Refused(_)
+                | Condition::Closed => None,
             }
         };
         // Closed out of that lock: a module that hangs must not keep those waiting who only ask how it is.
@@ -101,14 +104,14 @@ impl Token {
     pub(super) fn attach_again(&self) {
         match &*lock(&self.condition) {
             Condition::Paused | Condition::Gone(_) => {}
-            Condition::Ready(_) | Condition::Refused(_) => return,
+            Condition::Ready(_) | Condition::Refused(_) | Condition::Closed => return,
         }
         let attached = Attachment::open(
             self.module.api(),
             &self.config,
             self.module.generation(),
             self.occasion(),
-            self.entropy.as_ref(),
+            (self.clock.as_ref(), self.entropy.as_ref()),
         );
         match attached {
             Ok((attachment, _)) => self.take(attachment),
@@ -146,21 +149,22 @@ impl Token {
     }
 
     fn change(&self, condition: Condition) {
-        *lock(&self.condition) = condition;
+        let mut present = lock(&self.condition);
+        let is_closed = matches!(*present, Condition::Closed);
+        let outdated = match is_closed {
+            true => condition,
+            false => std::mem::replace(&mut *present, condition),
+        };
+        drop(present);
         self.changed.notify_all();
+        // Out of the lock: what comes too late for its owner may have sessions to close.
+        drop(outdated);
     }
 
-    /// Whether a repair is still needed.
-    pub(super) fn is_gone(&self) -> bool {
-        matches!(*lock(&self.condition), Condition::Gone(_))
-    }
-}
-
-impl Drop for Token {
-    /// Closing a session is a call into the module like any other: not while it is finalized, and not
-    /// in a later generation, where the number of the session may be another's.
-    fn drop(&mut self) {
-        let condition = std::mem::replace(&mut *lock(&self.condition), Condition::Gone(None));
+    /// Closes all sessions for good. That is a call into the module like any other: not while it is finalized, and
+    /// not in a later generation, where the number of a session may be another's.
+    pub(super) fn close(&self) {
+        let condition = std::mem::replace(&mut *lock(&self.condition), Condition::Closed);
         if let Condition::Ready(attachment) = condition {
             let ticket = self.module.gate().enter(CALL_WAIT_MAX);
             if ticket.is_some() && attachment.generation == self.module.generation() {
@@ -169,5 +173,10 @@ impl Drop for Token {
                 std::mem::forget(attachment);
             }
         }
+    }
+
+    /// Whether a repair is still needed.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(*lock(&self.condition), Condition::Gone(_))
     }
 }

@@ -74,7 +74,7 @@ impl Pkcs11Token {
                     &config,
                     module.generation(),
                     occasion,
-                    entropy.as_ref(),
+                    (clock.as_ref(), entropy.as_ref()),
                 );
                 match attached {
                     Ok((attachment, label)) => {
@@ -158,7 +158,9 @@ impl Pkcs11Token {
     pub fn is_same_device(&self, other: &Self) -> bool {
         let slot = |token: &Token| match &*lock(&token.condition) {
             Condition::Ready(attachment) => Some(attachment.slot),
-            Condition::Paused | Condition::Gone(_) | Condition::Refused(_) => None,
+            Condition::Paused | Condition::Gone(_) | Condition::Refused(_) | Condition::Closed => {
+                None
+            }
         };
         let slots = slot(&self.token).zip(slot(&other.token));
         Arc::ptr_eq(&self.token.module, &other.token.module)
@@ -196,6 +198,14 @@ impl Pkcs11Token {
 
     pub(super) fn inner(&self) -> &Token {
         &self.token
+    }
+}
+
+impl Drop for Pkcs11Token {
+    /// Here, not when the last owner of what is behind it goes: that may be the thread of a repair that has just ended,
+    /// which would call into the module while the process ends and takes it down.
+    fn drop(&mut self) {
+        self.token.close();
     }
 }
 

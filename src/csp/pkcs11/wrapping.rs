@@ -242,12 +242,7 @@ pub(super) fn unwrap(
         ],
     )?;
     let read = keys::protection(session, handle);
-    let is_protected = read.as_ref().is_ok_and(|read| {
-        read.sensitive == Some(true)
-            && read.extractable == Some(false)
-            && read.more_than_sign != Some(true)
-    });
-    if is_protected {
+    if read.as_ref().is_ok_and(|read| read.holds_for_session()) {
         return Ok(handle);
     }
     let destroyed = session.destroy_object(handle);

@@ -1,6 +1,6 @@
 //! What the CSP port promises when keys, PINs, storage or the module itself let it down.
 
-use super::csp::{digest, key, sign, suite};
+use super::csp::{copies_suite, digest, key, sign, suite};
 use crate::support::elsewhere::{job, lines};
 use crate::support::token::{self, TestClock, TestEntropy, TestToken};
 use siegel::csp::pkcs11::{Pkcs11Token, Selector};
@@ -15,6 +15,12 @@ suite! {
     a_wrong_pin_is_tried_once,
     a_key_deleted_elsewhere_is_missing_and_the_token_stays_well,
     a_key_replaced_elsewhere_is_not_taken_for_the_old_one,
+    a_key_that_was_just_made_elsewhere_is_found_right_after_a_search_for_another,
+    a_new_initialisation_of_the_module_is_not_noticed_by_those_who_sign,
+    no_handle_is_used_after_the_module_was_initialised_anew,
+}
+
+copies_suite! {
     a_key_that_was_just_made_elsewhere_is_found_right_after_a_search_for_another,
     a_new_initialisation_of_the_module_is_not_noticed_by_those_who_sign,
     no_handle_is_used_after_the_module_was_initialised_anew,
@@ -182,8 +188,10 @@ fn no_handle_is_used_after_the_module_was_initialised_anew(token: &TestToken) {
 fn a_lost_login_is_made_again_and_no_other_token_of_the_module_notices() {
     let (token, bystander) = (token::softhsm(), token::softhsm());
     let labels = format!("{} {}", token.label, bystander.label);
-    let told = token.elsewhere_with("lose the login", &labels);
-    assert_eq!(lines(&told), ["4 1"]);
+    for job in ["lose the login", "lose the login with copies"] {
+        let told = token.elsewhere_with(job, &labels);
+        assert_eq!(lines(&told), ["4 1"], "{job}");
+    }
 }
 
 #[test]
@@ -230,6 +238,28 @@ fn a_refused_pin_is_not_tried_by_waiting_for_the_token() {
     assert_eq!(awaited.vitals().state, TokenState::PinRefused);
     let error = awaited.check_health().unwrap_err();
     assert!(matches!(error, CspError::PinRefused { .. }), "{error:?}");
+}
+
+#[test]
+fn copies_are_lost_with_their_token_and_made_anew_when_it_returns() {
+    let token = token::softhsm().with_copies();
+    let open = token.open();
+    let keys = [key(&open), key(&open)];
+    keys.iter().for_each(|key| sign(&open, key));
+    let before = open.generation();
+    let storage = token.storage();
+    let away = token::home().join(storage.file_name().unwrap());
+    fs::rename(&storage, &away).unwrap();
+    // A copy needs no storage, so it is the canary that notices.
+    let error = open.check_health().unwrap_err();
+    assert!(matches!(error, CspError::DeviceGone { .. }), "{error:?}");
+    let error = open.sign(&keys[0], &digest(Curve::Secp256r1)).unwrap_err();
+    assert!(matches!(error, CspError::DeviceGone { .. }), "{error:?}");
+    fs::rename(&away, &storage).unwrap();
+    assert!(open.wait_until_ready(HEALING_MAX), "the token came back");
+    assert!(open.generation() > before);
+    keys.iter().for_each(|key| sign(&open, key));
+    open.check_health().unwrap();
 }
 
 #[test]

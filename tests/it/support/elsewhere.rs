@@ -2,14 +2,14 @@
 //! variables what to do. It talks to the module directly, not through our adapter.
 
 use super::token;
-use crate::tokens::wrapped;
+use crate::tokens::{copies, wrapped};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::object::{
     Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass, ObjectHandle,
 };
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use siegel::csp::pkcs11::Pkcs11Token;
@@ -42,27 +42,30 @@ fn a_key_made_by_another_process_is_seen_without_a_new_login() {
 }
 
 fn act(job: &str) {
-    if job == "lose the login" {
-        return lose_the_login();
+    let module = PathBuf::from(std::env::var(MODULE).unwrap());
+    let labels = std::env::var(LABEL).unwrap();
+    let token = |label: &str| token::TestToken::of_job(module.clone(), label);
+    match job {
+        "lose the login" => return lose_the_login(labels.split(' ').map(token)),
+        "lose the login with copies" => {
+            let with_copies = |label| token(label).with_copies();
+            return lose_the_login(labels.split(' ').map(with_copies));
+        }
+        wrapped::LET_GO => return wrapped::let_go(&token(&labels)),
+        copies::BOUNDED => return copies::bounded(&token(&labels)),
+        copies::REFUSED => return copies::refused(&token(&labels)),
+        _ => {}
     }
-    if job == wrapped::LET_GO {
-        return wrapped::let_go(&token::TestToken {
-            kind: token::Module::SoftHsm,
-            module: PathBuf::from(std::env::var(MODULE).unwrap()),
-            label: std::env::var(LABEL).unwrap(),
-        });
-    }
-    let api = Pkcs11::new(std::env::var(MODULE).unwrap()).unwrap();
+    let api = Pkcs11::new(&module).unwrap();
     api.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
         .unwrap();
-    let label = std::env::var(LABEL).unwrap();
     let slot = api
         .get_slots_with_token()
         .unwrap()
         .into_iter()
         .find(|slot| {
             api.get_token_info(*slot)
-                .is_ok_and(|info| info.label() == label)
+                .is_ok_and(|info| info.label() == labels)
         })
         .unwrap();
     let session = api.open_rw_session(slot).unwrap();
@@ -87,23 +90,12 @@ fn act(job: &str) {
 
 /// Two tokens of one module in a process of their own; the login at the first is ended behind our back, as
 /// an HSM may do.
-fn lose_the_login() {
-    let module = PathBuf::from(std::env::var(MODULE).unwrap());
-    let labels = std::env::var(LABEL).unwrap();
-    let [one, other] = labels
-        .split(' ')
-        .map(|label| token::TestToken {
-            kind: token::Module::SoftHsm,
-            module: module.clone(),
-            label: label.to_owned(),
-        })
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap();
+fn lose_the_login(tokens: impl Iterator<Item = token::TestToken>) {
+    let [one, other] = tokens.collect::<Vec<_>>().try_into().unwrap();
     let (lost, well) = (one.open(), other.open());
     let key = |token: &Pkcs11Token| token.generate_key_pair(token::key_id(), Curve::Secp256r1);
     let (key, other_key) = (key(&lost).unwrap(), key(&well).unwrap());
-    let api = Pkcs11::new(&module).unwrap();
+    let api = Pkcs11::new(&one.module).unwrap();
     let slots = api.get_slots_with_token().unwrap();
     let is_ours = |slot: &Slot| api.get_token_info(*slot).unwrap().label() == one.label;
     let slot = slots.into_iter().find(is_ours).unwrap();
@@ -116,8 +108,18 @@ fn lose_the_login() {
         assert!(lost.wait_until_ready(Duration::from_secs(60)));
         well.sign(&other_key, &[1; 32]).unwrap();
     }
+    let generations = (lost.generation(), well.generation());
+    // At once, whatever the repair still does: the process may end now, and the module with it.
+    drop(lost);
+    let beside = api.open_ro_session(slot).unwrap();
+    let state = beside.get_session_info().unwrap().session_state();
+    assert_eq!(
+        state,
+        SessionState::RoPublic,
+        "its sessions are closed, the login is over"
+    );
     // Were the module initialised anew, the other token would have been attached to again.
-    println!("job: {} {}", lost.generation(), well.generation());
+    println!("job: {} {}", generations.0, generations.1);
 }
 
 fn bytes(id: &str) -> Vec<u8> {

@@ -17,7 +17,7 @@ pub const PIN: &str = "test-pin-1234";
 const SO_PIN: &str = "test-so-pin-1234";
 
 /// Tokens a test process can have in Kryoptic, whose slots are fixed by its configuration.
-const KRYOPTIC_SLOTS: u64 = 64;
+const KRYOPTIC_SLOTS: u64 = 96;
 
 /// The machine's monotonic clock; its wall clock stands still, no test of tokens looks at it.
 pub struct TestClock(std::time::Instant);
@@ -40,6 +40,10 @@ impl Clock for TestClock {
 
     fn monotonic_ms(&self) -> u64 {
         u64::try_from(self.0.elapsed().as_millis()).unwrap()
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap()
     }
 }
 
@@ -82,9 +86,34 @@ pub struct TestToken {
     pub kind: Module,
     pub module: PathBuf,
     pub label: String,
+    /// Whether copies of its keys sign.
+    pub key_copies: bool,
 }
 
 impl TestToken {
+    /// The token of a job in another process; see [`super::elsewhere`].
+    pub fn of_job(module: PathBuf, label: &str) -> Self {
+        let is_kryoptic = module.to_str().unwrap().contains("kryoptic");
+        Self {
+            kind: if is_kryoptic {
+                Module::Kryoptic
+            } else {
+                Module::SoftHsm
+            },
+            module,
+            label: label.to_owned(),
+            key_copies: false,
+        }
+    }
+
+    /// The same token, with copies of its keys that sign.
+    pub fn with_copies(self) -> Self {
+        Self {
+            key_copies: true,
+            ..self
+        }
+    }
+
     /// Configuration with the right PIN.
     pub fn config(&self) -> TokenConfig {
         TokenConfig {
@@ -97,6 +126,8 @@ impl TestToken {
             sessions_max: 8,
             session_wait_ms: 10_000,
             standby_of: None,
+            key_copies: self.key_copies,
+            session_keys_max: 1_000,
             wrapping: None,
             switch_after_s: 0,
         }
@@ -260,6 +291,7 @@ fn again(kind: Module, module: PathBuf, label: String) -> TestToken {
         kind,
         module,
         label,
+        key_copies: false,
     }
 }
 

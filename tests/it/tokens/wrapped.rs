@@ -29,8 +29,8 @@ fn open_with(
     config.wrapping = Some(Wrapping {
         vault: Arc::new(store.clone()),
         is_for_new_keys: true,
-        handles_max,
     });
+    config.session_keys_max = handles_max;
     Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
 }
 
@@ -82,8 +82,8 @@ fn three_hundred_keys_in_a_token_with_room_for_twenty(place: &Place) {
     config.wrapping = Some(Wrapping {
         vault: Arc::new(store.clone()),
         is_for_new_keys: false,
-        handles_max: 1,
     });
+    config.session_keys_max = 1;
     let again = Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start()).unwrap();
     use_all(&again, &keys[..60]);
     let plain = make(&again);
@@ -178,6 +178,13 @@ pub const LET_GO: &str = "let go";
 
 /// Does [`LET_GO`].
 pub fn let_go(token: &TestToken) {
+    one_at_a_time(token);
+    // An unwrapped key belongs to a session already: no copy beside it.
+    one_at_a_time(&token.clone().with_copies());
+    println!("job: one handle at a time");
+}
+
+fn one_at_a_time(token: &TestToken) {
     let place = sqlite();
     let open = open_with(token, &place.open(), 1).unwrap();
     let api = Pkcs11::new(&token.module).unwrap();
@@ -198,7 +205,6 @@ pub fn let_go(token: &TestToken) {
             session.destroy_object(key).unwrap();
         }
     }
-    println!("job: one handle at a time");
 }
 
 #[test]

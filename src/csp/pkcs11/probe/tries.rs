@@ -1,6 +1,7 @@
 //! The abilities one by one: each function tries one out and notes what came of it.
 
 use super::{Made, Probe, Reason, curve_line};
+use crate::csp::pkcs11::copies::{self, Candidate, Costs};
 use crate::csp::pkcs11::curves;
 use crate::csp::pkcs11::keys::{self, Purpose};
 use crate::csp::pkcs11::wrapping;
@@ -26,7 +27,10 @@ impl Probe<'_> {
             let entry = attachment
                 .key(key.id)
                 .ok_or(Reason::from("the key is not there any more"))?;
-            work(session, entry.handle)
+            let key = entry
+                .original()
+                .ok_or(Reason::from("the key is not on the token"))?;
+            work(session, key)
         })
     }
 
@@ -216,6 +220,32 @@ impl Probe<'_> {
             Ok(mechanism.as_str().to_owned())
         });
         self.note("keys wrapped by the token, changes noticed", false, outcome);
+    }
+
+    /// Only for `key_copies`. Leaves nothing behind: the copy lives no longer than the session.
+    pub(super) fn copying(&mut self, key: &KeyPair) {
+        let (clock, entropy) = (self.token.clock.as_ref(), self.token.entropy.as_ref());
+        let costs = self.on_key(key, |_, handle| {
+            let candidate = Candidate {
+                handle,
+                public_key: &key.public_key,
+            };
+            self.on_session(|_, attachment| {
+                // One that only reads cannot put anything on the token.
+                let owner = attachment.api.open_ro_session(attachment.slot)?;
+                let signers = (&attachment.pool, self.token.wait());
+                Ok(copies::try_out(&owner, signers, candidate, clock, entropy)?)
+            })
+        });
+        let told = costs.map(|costs| {
+            let Costs { key_us, copy_us } = costs;
+            format!("a signature takes {key_us} us with the key and {copy_us} us with its copy")
+        });
+        self.note(
+            "keys copied for a session, as closed as before",
+            false,
+            told,
+        );
     }
 
     /// The anchor against rollback is a data object (PKCS#11 digest §7). Without it there is one witness

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the log is looked at while it grows.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// Pages of 4 KiB from which on it is merged. A page that changes often is written once, and commits wait for the
-/// disk meanwhile, so this is not done more often than has to be.
-const LOG_PAGES_MERGED: i64 = 24_576;
+/// Pages of 4 KiB from which on it is merged. The fewer they are, the more often a page is written that changes often;
+/// the more they are, the longer commits wait for the disk meanwhile.
+const LOG_PAGES_MERGED: i64 = 8_192;
 
 /// A smaller log is merged after so many looks.
-const LOOKS_MAX: u32 = 40;
+const LOOKS_MAX: u32 = 100;
 
 /// For as long as nothing is written.
 const IDLE: Duration = Duration::from_secs(3600);

@@ -333,4 +333,21 @@ mod tests {
             assert!(!is_new_enough(old), "{old}");
         }
     }
+
+    #[derive(QueryableByName)]
+    struct CompileOption {
+        #[diesel(sql_type = Text)]
+        compile_options: String,
+    }
+
+    #[test]
+    fn sqlite_takes_no_locks_for_the_whole_process() {
+        let mut connection = SqliteConnection::establish(":memory:").unwrap();
+        let options: Vec<CompileOption> = diesel::sql_query("PRAGMA compile_options")
+            .load(&mut connection)
+            .unwrap();
+        let has = |option: &str| options.iter().any(|one| one.compile_options == option);
+        assert!(has("THREADSAFE=2") && has("DEFAULT_MEMSTATUS=0"));
+        assert!(!has("ENABLE_MEMORY_MANAGEMENT") && !has("ENABLE_API_ARMOR"));
+    }
 }

@@ -3,7 +3,7 @@
 use super::csp::{copies_suite, digest, key, sign, suite};
 use crate::support::elsewhere::{job, lines};
 use crate::support::token::{self, TestClock, TestEntropy, TestToken};
-use siegel::csp::pkcs11::{Pkcs11Token, Selector};
+use siegel::csp::pkcs11::Pkcs11Token;
 use siegel::csp::{Csp, CspError, TokenState};
 use siegel::terms::{Curve, Secret};
 use std::fs;
@@ -123,12 +123,7 @@ fn a_new_initialisation_of_the_module_is_not_noticed_by_those_who_sign(token: &T
         }
         for _ in 0..3 {
             // A token that the module does not show is looked for once more after a new initialisation.
-            let mut config = token.config();
-            config.token = Selector::Label("not there".to_owned());
-            let error = Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
-                .err()
-                .unwrap();
-            assert!(matches!(error, CspError::DeviceGone { .. }), "{error:?}");
+            token.initialise_anew();
         }
         done.store(true, Ordering::Relaxed);
     });
@@ -142,16 +137,6 @@ fn a_new_initialisation_of_the_module_is_not_noticed_by_those_who_sign(token: &T
     };
     let error = open.sign(&mixed, &digest(Curve::Secp256r1)).unwrap_err();
     assert!(matches!(error, CspError::WrongKey { .. }), "{error:?}");
-}
-
-/// Has the module of this token initialised anew, by looking for a token that it does not show.
-fn initialise_anew(token: &TestToken) {
-    let mut config = token.config();
-    config.token = Selector::Label("not there".to_owned());
-    let error = Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
-        .err()
-        .unwrap();
-    assert!(matches!(error, CspError::DeviceGone { .. }), "{error:?}");
 }
 
 /// The numbers of handles repeat, and name other keys once some of the keys are gone.
@@ -170,7 +155,7 @@ fn no_handle_is_used_after_the_module_was_initialised_anew(token: &TestToken) {
             token.elsewhere(&job("destroy", key.id));
         }
         let before = open.generation();
-        initialise_anew(token);
+        token.initialise_anew();
         assert!(open.generation() > before);
         for (_, key) in &kept {
             sign(&open, key);

@@ -3,8 +3,8 @@
 //! `.cargo/config.toml` points the modules to files below `target/test-hsm`, which the first call here
 //! makes anew. A lock on that folder keeps a second test process waiting until this one has ended.
 
-use siegel::csp::KeyId;
 use siegel::csp::pkcs11::{Pkcs11Token, Selector, TokenConfig, initialise_token, report};
+use siegel::csp::{CspError, KeyId};
 use siegel::terms::{Clock, Entropy, Environment, SeTime, Secret};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -136,6 +136,16 @@ impl TestToken {
     /// Opens it.
     pub fn open(&self) -> Pkcs11Token {
         Pkcs11Token::open(self.config(), Arc::new(TestEntropy), TestClock::start()).unwrap()
+    }
+
+    /// Has the module of this token initialised anew, by looking for a token that it does not show.
+    pub fn initialise_anew(&self) {
+        let mut config = self.config();
+        config.token = Selector::Label("not there".to_owned());
+        let error = Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
+            .err()
+            .unwrap();
+        assert!(matches!(error, CspError::DeviceGone { .. }), "{error:?}");
     }
 
     /// The folder of this token in the storage of SoftHSM.

@@ -7,7 +7,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
-use siegel::csp::pkcs11::{Pkcs11Token, Selector};
+use siegel::csp::pkcs11::Pkcs11Token;
 use siegel::csp::{Csp as _, KeyPair, PublicKey, check};
 use siegel::terms::{Clock, Curve, Entropy as _, SeTime};
 use std::sync::Arc;
@@ -153,7 +153,7 @@ pub fn bounded(token: &TestToken) {
         keys[1..4].iter().for_each(|key| sign(&open, key));
         assert_eq!(copies(token), []);
     }
-    initialise_anew(token);
+    token.initialise_anew();
     assert_eq!((open.generation(), copies(token).len()), (2, 0));
     keys[1..3].iter().for_each(|key| sign(&open, key));
     assert_eq!(copies(token).len(), 2);
@@ -186,14 +186,6 @@ fn are_as_closed_as_their_keys(token: &TestToken) {
         let opened = beside.update_attributes(copy, &[Attribute::Extractable(true)]);
         opened.unwrap_err();
     }
-}
-
-fn initialise_anew(token: &TestToken) {
-    let mut config = token.config();
-    config.token = Selector::Label("not there".to_owned());
-    Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
-        .err()
-        .unwrap();
 }
 
 #[test]

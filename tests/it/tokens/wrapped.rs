@@ -8,7 +8,7 @@ use crate::support::token::{self, TestClock, TestEntropy, TestToken};
 use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::slot::Slot;
-use siegel::csp::pkcs11::{Pkcs11Token, Selector};
+use siegel::csp::pkcs11::Pkcs11Token;
 use siegel::csp::{Csp as _, CspError, KeyId, KeyPair, KeyVault, Wrapping, check};
 use siegel::ledger::Store;
 use siegel::terms::{Curve, Entropy as _};
@@ -60,21 +60,13 @@ fn use_all(open: &Pkcs11Token, keys: &[KeyPair]) {
     });
 }
 
-fn initialise_anew(token: &TestToken) {
-    let mut config = token.config();
-    config.token = Selector::Label("not there".to_owned());
-    Pkcs11Token::open(config, Arc::new(TestEntropy), TestClock::start())
-        .err()
-        .unwrap();
-}
-
 fn three_hundred_keys_in_a_token_with_room_for_twenty(place: &Place) {
     let (token, store) = (token::softhsm(), place.open());
     let first = open(&token, &store).unwrap();
     let keys: Vec<_> = (0..300).map(|_| make(&first)).collect();
     use_all(&first, &keys);
     assert_eq!(first.key_ids().unwrap(), [], "none of them is on the token");
-    initialise_anew(&token);
+    token.initialise_anew();
     use_all(&first, &keys[..60]);
     drop(first);
     // After a restart with other settings too: those that are there can be used.

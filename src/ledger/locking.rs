@@ -38,7 +38,6 @@ pub(super) fn wait_as_usual(
 }
 
 /// What came of locking rows.
-#[derive(Default)]
 pub(super) struct LockedRows {
     /// Those that somebody else holds.
     pub late: BTreeSet<TssId>,

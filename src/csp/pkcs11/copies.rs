@@ -1,8 +1,8 @@
 //! Copies of keys on the token as objects of a session, which sign faster in some modules (PKCS#11 digest §6).
 //!
 //! Invariant: a copy is sensitive, not extractable, never on the token, and does nothing but sign as far as the module
-//! tells. Nothing fails because a token does not copy: then the key signs by itself. The first signature of each copy is checked in software, like that of
-//! every handle that was just resolved.
+//! tells. Nothing fails because a token does not copy: then the key signs by itself. The first signature of each copy is
+//! checked in software, like that of every handle that was just resolved.
 
 use super::attachment::Attachment;
 use super::curves;

@@ -1,8 +1,8 @@
 //! Who may call into a module: many at once, or one alone who initialises it anew.
 //!
 //! `C_Finalize` while another thread signs crashes some modules, and so does listing slots in two
-//! threads, so whoever calls holds a ticket, and whoever does one of these waits until all are back. Unlike `RwLock`, both sides give up after a
-//! while: a call that hangs in a module must not hang all others.
+//! threads, so whoever calls holds a ticket, and whoever does one of these waits until all are back. Unlike `RwLock`,
+//! both sides give up after a while: a call that hangs in a module must not hang all others.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;

@@ -43,7 +43,6 @@ mod session_keys;
 mod slots;
 mod throw_away;
 mod token;
-
 mod wrapping;
 
 pub use config::{PinSource, RawToken, Selector, TokenConfig, TokenConfigError};

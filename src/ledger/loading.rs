@@ -64,6 +64,9 @@ fn tss_with_keys(
     let ids: Vec<_> = unknown().map(ToString::to_string).collect();
     let mut loaded: AllLoaded = unknown().map(empty).collect();
     loaded.extend(known);
+    if ids.is_empty() {
+        return Ok(loaded);
+    }
     let rows = points::tss(connection, ids).map_err(unavailable(ACTION))?;
     for (record, device, hold_reason, pair) in rows {
         let tss = record.to_tss(&device)?;

@@ -48,7 +48,7 @@ pub(super) fn open(
     }
     refuse_twice(&opened)?;
     let awaited: Vec<_> = opened.iter().map(|(_, token)| Arc::clone(token)).collect();
-    let pairs = pair(opened, store, clock.as_ref())?;
+    let pairs = pair(opened, store, clock)?;
     awaited.iter().for_each(|token| token.seek());
     Ok(pairs)
 }
@@ -69,7 +69,7 @@ fn refuse_twice(opened: &[(&TokenConfig, Arc<Pkcs11Token>)]) -> Result<(), NodeE
 fn pair(
     opened: Vec<(&TokenConfig, Arc<Pkcs11Token>)>,
     store: &Store,
-    clock: &dyn Clock,
+    clock: &Arc<dyn Clock>,
 ) -> Result<TokenPairs, NodeError> {
     let mut pairs = TokenPairs::new();
     let (standbys, mains): (Vec<_>, Vec<_>) = opened
@@ -83,10 +83,10 @@ fn pair(
         let label = csp.token().to_owned();
         let standby = standbys.remove(&section.name);
         let standby = standby
-            .map(|(section, csp)| member(section, csp))
+            .map(|(section, csp)| member(section, csp, clock))
             .transpose()?;
-        let pair = TokenPair::new(member(section, csp)?, standby);
-        see_active(store, &label, &pair, clock)?;
+        let pair = TokenPair::new(member(section, csp, clock)?, standby);
+        see_active(store, &label, &pair, clock.as_ref())?;
         if pairs.insert(label.clone(), pair).is_some() {
             return Err(NodeError::TokenTwice(label));
         }
@@ -131,10 +131,14 @@ pub fn label_of(store: &Store, section: &TokenConfig) -> Result<Option<String>, 
     }
 }
 
-fn member(section: &TokenConfig, csp: Arc<Pkcs11Token>) -> std::io::Result<Member> {
+fn member(
+    section: &TokenConfig,
+    csp: Arc<Pkcs11Token>,
+    clock: &Arc<dyn Clock>,
+) -> std::io::Result<Member> {
     Ok(Member {
         name: section.name.clone(),
-        token: Token::start(csp, section.environment, section.sessions_max)?,
+        token: Token::start(csp, section.environment, clock, section.sessions_max)?,
     })
 }
 

@@ -67,7 +67,9 @@ pub enum ServeError {
 pub fn serve(door: Door, listener: TcpListener) -> Result<Server, ServeError> {
     let transport = door.settings.transport;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = door.settings.workers.unwrap_or(cores).clamp(1, WORKERS_MAX);
+    // Half of them: the lanes and a token in software work on the others.
+    let workers = door.settings.workers.unwrap_or(cores / 2);
+    let workers = workers.clamp(1, WORKERS_MAX);
     let connections = door.meter.connections.clone();
     let desk = web::Data::new(Desk::new(door)?);
     let address = listener.local_addr()?;

@@ -24,37 +24,79 @@ pub(super) enum WriteError {
     Mismatch(&'static str),
 }
 
-/// Writes everything but the COMMIT. Returns the versions that its TSSs have since; none on SQLite.
-pub(super) fn write(
-    connection: &mut EitherConnection,
-    batch: &Batch,
-) -> Result<Option<RowVersions>, WriteError> {
-    let mut rows = Rows::default();
-    for entry in &batch.entries {
-        rows.collect_tss(connection, entry)?;
-        write_clients(connection, entry)?;
-        rows.collect(entry)?;
-    }
-    let versions = rows.write(connection)?;
-    check_active(connection, batch)?;
-    Ok(versions)
+/// Everything that a batch writes, ready to be written: whoever writes keeps others waiting.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// TSSs that come into being, each with the counter of its device before.
+    created: Vec<(TssRecord, i64)>,
+    clients: Vec<ClientRecord>,
+    rows: Rows,
+    /// Labels of tokens that have a standby, and the epoch in which they have signed. In the order of the labels, so
+    /// that two lanes do not wait for each other.
+    epochs: BTreeSet<(String, i64)>,
 }
 
-/// The fence between two tokens with the same keys. Last, because on PostgreSQL a switch waits from here
-/// until the COMMIT.
-fn check_active(connection: &mut EitherConnection, batch: &Batch) -> Result<(), WriteError> {
-    let by_label = |entry: &TssBatch| {
-        let active = entry.active.as_ref()?;
-        Some((active.label.clone(), signed(active.epoch)))
-    };
-    // In the order of the labels, so that two lanes do not wait for each other.
-    let epochs: BTreeSet<_> = batch.entries.iter().filter_map(by_label).collect();
-    for (label, epoch) in epochs {
-        if token_pairs::hold_epoch(connection, &label)? != Some(epoch) {
-            return Err(WriteError::Mismatch("another token is active by now"));
+impl Prepared {
+    /// What this batch writes.
+    pub fn of(batch: &Batch) -> Result<Self, WriteError> {
+        let mut prepared = Self::default();
+        for entry in &batch.entries {
+            prepared.collect_tss(entry)?;
+            prepared.collect_clients(entry)?;
+            prepared.rows.collect(entry)?;
+            if let Some(active) = &entry.active {
+                let epoch = (active.label.clone(), signed(active.epoch));
+                prepared.epochs.insert(epoch);
+            }
         }
+        Ok(prepared)
     }
-    Ok(())
+
+    /// Writes everything but the COMMIT. Returns the versions that its TSSs have since; none on SQLite.
+    pub fn write(
+        &self,
+        connection: &mut EitherConnection,
+    ) -> Result<Option<RowVersions>, WriteError> {
+        for (record, device_counter) in &self.created {
+            create_tss(connection, record, *device_counter)?;
+        }
+        for record in &self.clients {
+            write_client(connection, record)?;
+        }
+        let versions = self.rows.write(connection)?;
+        // The fence between two tokens with the same keys. Last, because on PostgreSQL a switch waits from here until
+        // the COMMIT.
+        for (label, epoch) in &self.epochs {
+            if token_pairs::hold_epoch(connection, label)? != Some(*epoch) {
+                return Err(WriteError::Mismatch("another token is active by now"));
+            }
+        }
+        Ok(versions)
+    }
+
+    /// The TSS row, guarded by the counter that the batch was decided on.
+    fn collect_tss(&mut self, entry: &TssBatch) -> Result<(), WriteError> {
+        let Some(state) = &entry.slice.tss else {
+            return Err(WriteError::Mismatch("there is no TSS"));
+        };
+        check_counters(entry, state)?;
+        let record = TssRecord::from(state);
+        match entry.expected_counter {
+            None => self.created.push((record, first_counter(entry, state))),
+            Some(expected) => self.rows.tss.push((record, signed(expected.value()))),
+        }
+        Ok(())
+    }
+
+    fn collect_clients(&mut self, entry: &TssBatch) -> Result<(), WriteError> {
+        for id in &entry.slice.changed.clients {
+            let Some(state) = entry.slice.clients.get(id) else {
+                return Err(WriteError::Mismatch("a client is missing"));
+            };
+            self.clients.push(ClientRecord::new(entry.tss, state));
+        }
+        Ok(())
+    }
 }
 
 /// The lanes give every message the next counter; here is where a gap would become durable.
@@ -110,21 +152,15 @@ fn create_tss(
     }
 }
 
-fn write_clients(connection: &mut EitherConnection, entry: &TssBatch) -> Result<(), WriteError> {
-    for id in &entry.slice.changed.clients {
-        let Some(state) = entry.slice.clients.get(id) else {
-            return Err(WriteError::Mismatch("a client is missing"));
-        };
-        let record = ClientRecord::new(entry.tss, state);
-        let stored = client::table
-            .filter(client::id.eq(&record.id))
-            .filter(client::tss_id.eq(&record.tss_id));
-        let changed = diesel::update(stored).set(&record).execute(connection)?;
-        if changed == 0 {
-            diesel::insert_into(client::table)
-                .values(&record)
-                .execute(connection)?;
-        }
+fn write_client(connection: &mut EitherConnection, record: &ClientRecord) -> QueryResult<()> {
+    let stored = client::table
+        .filter(client::id.eq(&record.id))
+        .filter(client::tss_id.eq(&record.tss_id));
+    let changed = diesel::update(stored).set(record).execute(connection)?;
+    if changed == 0 {
+        diesel::insert_into(client::table)
+            .values(record)
+            .execute(connection)?;
     }
     Ok(())
 }
@@ -143,27 +179,6 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// The TSS row, guarded by the counter that the batch was decided on. One that comes into being is
-    /// written at once, since others refer to it.
-    fn collect_tss(
-        &mut self,
-        connection: &mut EitherConnection,
-        entry: &TssBatch,
-    ) -> Result<(), WriteError> {
-        let Some(state) = &entry.slice.tss else {
-            return Err(WriteError::Mismatch("there is no TSS"));
-        };
-        check_counters(entry, state)?;
-        let record = TssRecord::from(state);
-        match entry.expected_counter {
-            None => create_tss(connection, &record, first_counter(entry, state)),
-            Some(expected) => {
-                self.tss.push((record, signed(expected.value())));
-                Ok(())
-            }
-        }
-    }
-
     fn collect(&mut self, entry: &TssBatch) -> Result<(), WriteError> {
         let slice = &entry.slice;
         for number in &slice.changed.transactions {

@@ -2,13 +2,13 @@
 
 use super::postgres::Patience;
 use super::store::StoreConfig;
-use super::turns::OpenFile;
+use super::turns::{OpenFile, TurnOfAnother};
 use super::{LedgerError, postgres, sqlite};
 use diesel::connection::SimpleConnection as _;
 use diesel::r2d2::{ManageConnection, Pool, PooledConnection};
 use diesel::result::Error as QueryError;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Either database, behind one set of queries.
@@ -136,7 +136,7 @@ pub(super) type Pooled = PooledConnection<Manager>;
 pub(super) struct Writing<'a> {
     pub connection: Pooled,
     /// After the connection, so that it ends later.
-    pub _turn: Option<MutexGuard<'a, ()>>,
+    pub _turn: Option<TurnOfAnother<'a>>,
 }
 
 impl Deref for Writing<'_> {

@@ -16,7 +16,7 @@ use crate::sma::{
     Tss,
 };
 use crate::terms::{ClientId, TransactionId, TransactionNumber, TssId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What all of it may take in memory, about, in bytes; when it is more, it begins anew.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -70,7 +70,42 @@ pub(super) struct Split {
     pub missing: BTreeMap<TssId, Needs>,
 }
 
+impl Split {
+    /// Nothing has to be read of transactions that are not there, of TSSs that stand as they are known.
+    pub fn without(mut self, absent: &BTreeSet<(TssId, TransactionId)>) -> Self {
+        let loaded = &self.loaded;
+        self.missing.retain(|tss, needs| {
+            if loaded.contains_key(tss) {
+                let is_absent = |named: &TransactionRef| match named {
+                    TransactionRef::Id(id) => absent.contains(&(*tss, *id)),
+                    TransactionRef::Number(_) => false,
+                };
+                needs.transactions.retain(|named| !is_absent(named));
+                needs.revisions.retain(|(named, _)| !is_absent(named));
+            }
+            *needs != Needs::default()
+        });
+        self
+    }
+}
+
 impl Known {
+    /// Transactions that are named by their ids and not known, of TSSs that are.
+    pub fn unheard_of(&self, needs: &BTreeMap<TssId, Needs>) -> Vec<(TssId, TransactionId)> {
+        let mut unheard_of = Vec::new();
+        for (tss, needs) in needs {
+            let Some(known) = self.tss.get(tss) else {
+                continue;
+            };
+            let new = needs.transactions.iter().filter_map(|named| match named {
+                TransactionRef::Id(id) => (!known.numbers.contains_key(id)).then_some((*tss, *id)),
+                TransactionRef::Number(_) => None,
+            });
+            unheard_of.extend(new);
+        }
+        unheard_of
+    }
+
     /// Takes what is known of these needs.
     pub fn split(&self, needs: &BTreeMap<TssId, Needs>, versions: &Versions) -> Split {
         let mut split = Split {
@@ -117,6 +152,18 @@ impl Known {
         self.begin_anew_when_full();
     }
 
+    /// Takes out what is known of the TSSs that a batch is about to change.
+    pub fn take_out(&mut self, batch: &Batch) -> Self {
+        let mut taken = Self::default();
+        for entry in &batch.entries {
+            if let Some(known) = self.tss.remove(&entry.tss) {
+                self.bytes = self.bytes.saturating_sub(known.bytes);
+                taken.put(entry.tss, known);
+            }
+        }
+        taken
+    }
+
     /// What was committed on this connection, and the versions of its rows since. The version of the database is
     /// the same as before.
     pub fn wrote(mut self, batch: &Batch, versions: Option<&RowVersions>) -> Self {
@@ -127,8 +174,21 @@ impl Known {
                 None => self.wrote_tss(entry, None),
             }
         }
-        self.begin_anew_when_full();
         self
+    }
+
+    /// Brings back what was taken out.
+    pub fn bring_back(&mut self, taken: Self) {
+        for (id, known) in taken.tss {
+            self.forget(id);
+            self.put(id, known);
+        }
+        self.begin_anew_when_full();
+    }
+
+    fn put(&mut self, tss: TssId, known: KnownTss) {
+        self.bytes = self.bytes.saturating_add(known.bytes);
+        self.tss.insert(tss, known);
     }
 
     fn wrote_tss(&mut self, entry: &TssBatch, version: Option<i64>) {

@@ -1,32 +1,26 @@
 //! The lane's side of the ledger: lock, load, commit, on its connection.
 
 use super::connection::{EitherConnection, unavailable};
+use super::held_rows::{HeldRows, Loaded};
 use super::known::{Split, Versions};
-use super::lane::{Batch, CommitError, Held, LaneLedger, LoadedTss, WithheldDevices};
+use super::lane::{Batch, Held, LaneLedger, LoadedTss, WithheldDevices};
 use super::line::{Line, Wire};
 use super::loading::{DeviceChoice, load};
-use super::locking::{begin, lock_rows, rolled_back_politely, wait_as_usual};
-use super::row_versions::RowVersions;
-use super::tables::{device, log_message};
+use super::locking::{LOCK_WAIT_MS, begin, lock_rows, rolled_back_politely, wait_as_usual};
+use super::row_versions::Locked;
+use super::survey::NO_SERVER;
+use super::tables::device;
 use super::turns::{LockedNames, Turns};
-use super::values::signed;
-use super::{Clearance, LedgerError, Released, committing, postgres, sqlite, token_pairs};
+use super::{Clearance, LedgerError, Released};
 use crate::sma::Needs;
-use crate::terms::{SerialNumber, SignatureCounter, TssId};
-use diesel::connection::SimpleConnection as _;
+use crate::terms::{SerialNumber, TssId};
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const LOCK: &str = "lock a TSS";
-const COMMIT: &str = "commit a batch";
 
-/// How long one lock is waited for, in milliseconds, before the TSSs that are free go on without it. Longer than
-/// a batch of another node usually takes, because whoever waits keeps its place in the line.
-const LOCK_WAIT_MS: u32 = 250;
-
-/// The same after a wait in vain: whoever holds the lock may be frozen, and the other TSSs of the lane wait, too.
+/// How long a lock is waited for after a wait in vain: whoever holds the lock may be frozen, and the other TSSs of the lane wait, too.
 const LOCK_WAIT_AGAIN_MS: u32 = 100;
 
 /// One lane.
@@ -36,6 +30,8 @@ pub(super) struct LaneConnection {
     turns: Option<Arc<Turns>>,
     choice: DeviceChoice,
     witnesses: LaneWitnesses,
+    /// To read on while another lane uses the line; only on SQLite.
+    aside: Option<EitherConnection>,
     /// Those that the last lock has not got.
     late: BTreeSet<TssId>,
 }
@@ -59,6 +55,7 @@ impl LaneConnection {
             turns,
             choice,
             witnesses,
+            aside: None,
             late: BTreeSet::new(),
         }
     }
@@ -66,28 +63,96 @@ impl LaneConnection {
     /// Reads what is not known at these versions; on SQLite at that of the database.
     fn load(
         &self,
-        wire: &mut Wire,
+        wire: &Wire,
         connection: &mut EitherConnection,
         needs: &BTreeMap<TssId, Needs>,
-        versions: RowVersions,
-    ) -> Result<BTreeMap<TssId, LoadedTss>, LedgerError> {
-        let versions = match connection {
+        told: Locked,
+    ) -> Result<Loaded, LedgerError> {
+        let (versions, moment) = match connection {
             EitherConnection::Sqlite(connection) => {
-                let version = sqlite::data_version(connection);
-                Versions::OfAll(version.map_err(unavailable(LOCK))?)
+                let moment = wire.moment(connection, self.turns_of_others());
+                let moment = moment.map_err(unavailable(LOCK))?;
+                wire.memory.is_at(moment);
+                (Versions::OfAll(moment.version), Some(moment))
             }
-            EitherConnection::Postgres(_) => Versions::OfEach(versions),
+            EitherConnection::Postgres(_) => (Versions::OfEach(told.versions), None),
         };
         let Split {
             mut loaded,
             missing,
-        } = wire.known.split(needs, &versions);
+        } = wire.memory.split(needs, &versions).without(&told.absent);
         if let EitherConnection::Postgres(_) = connection {
-            token_pairs::set_active(connection, loaded.values_mut())?;
+            for tss in loaded.values_mut() {
+                let pair = tss.token.as_ref().and_then(|label| told.pairs.get(label));
+                tss.active = pair.cloned();
+            }
         }
-        let loaded = load(connection, &missing, loaded, &self.choice)?;
-        wire.known.learn(&loaded, &versions);
+        let states = load(connection, &missing, loaded, &self.choice)?;
+        wire.memory.learn(&states, &versions);
+        Ok(Loaded { states, moment })
+    }
+
+    /// The connection and what is known of it.
+    pub const fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// Only on SQLite.
+    pub fn turns(&self) -> Option<&Turns> {
+        self.turns.as_deref()
+    }
+
+    /// Those that the last lock has not got.
+    pub const fn late(&self) -> &BTreeSet<TssId> {
+        &self.late
+    }
+
+    fn turns_of_others(&self) -> u64 {
+        let turns = self.turns.as_ref();
+        turns.map_or(0, |turns| turns.of_others())
+    }
+
+    /// What can be had without the connection, which another lane is using: nobody waits for its disk. What is not
+    /// known is read on a connection of this lane's own.
+    fn recall(&mut self, needs: &BTreeMap<TssId, Needs>) -> Result<Option<Loaded>, LedgerError> {
+        let turns = self.turns_of_others();
+        let Some((split, moment)) = self.line.memory().recall(needs, turns) else {
+            return Ok(None);
+        };
+        self.require_clearance(NO_SERVER)?;
+        let states = match split.missing.is_empty() {
+            true => split.loaded,
+            false => self.read_aside(split)?,
+        };
+        let moment = Some(moment);
+        Ok(Some(Loaded { states, moment }))
+    }
+
+    /// Whatever was committed before the TSSs were locked is seen there, too.
+    fn read_aside(&mut self, split: Split) -> Result<BTreeMap<TssId, LoadedTss>, LedgerError> {
+        let Split { loaded, missing } = split;
+        // Taken out, so that it is gone if anything fails.
+        let mut connection = match self.aside.take() {
+            Some(connection) => connection,
+            None => self.line.open_aside()?,
+        };
+        begin(&mut connection, 0).map_err(unavailable(LOCK))?;
+        let loaded = load(&mut connection, &missing, loaded, &self.choice)?;
+        if rolled_back_politely(&mut connection) {
+            self.aside = Some(connection);
+        }
         Ok(loaded)
+    }
+
+    fn held(
+        &mut self,
+        needs: BTreeMap<TssId, Needs>,
+        loaded: Loaded,
+        connection: Option<EitherConnection>,
+        names: Option<LockedNames>,
+    ) -> Box<dyn Held + '_> {
+        let locked = needs.into_keys().collect();
+        Box::new(HeldRows::new(self, connection, locked, loaded, names))
     }
 
     /// What nobody has compared is not signed with: it may know less than was told.
@@ -123,7 +188,20 @@ impl LaneLedger for LaneConnection {
             }
             None => None,
         };
-        let mut wire = self.line.take();
+        let line = self.line.clone();
+        let mut wire = match line.take_if_free() {
+            Some(wire) => wire,
+            None => {
+                let mut free = needs.clone();
+                free.retain(|id, _| !self.late.contains(id));
+                if names.is_some()
+                    && let Some(loaded) = self.recall(&free)?
+                {
+                    return Ok(self.held(free, loaded, None, names));
+                }
+                line.take()
+            }
+        };
         wire.confirm(LOCK)?;
         // Taken out, so that it is gone if anything fails before the end.
         let (mut connection, ()) =
@@ -134,15 +212,17 @@ impl LaneLedger for LaneConnection {
             }
             return Err(error);
         }
-        let mut versions = RowVersions::new();
+        let mut told = Locked::default();
         if let EitherConnection::Postgres(connection) = &mut connection {
-            let locked = lock_rows(connection, needs, wait_ms).map_err(unavailable(LOCK))?;
-            (self.late, versions) = (locked.late, locked.versions);
+            let asked = wire.memory.unheard_of(needs);
+            let locked = lock_rows(connection, needs, &asked, wait_ms);
+            let locked = locked.map_err(unavailable(LOCK))?;
+            (self.late, told) = (locked.late, locked.told);
         }
         let mut needs = needs.clone();
         needs.retain(|id, _| !self.late.contains(id));
-        let loaded = self.load(&mut wire, &mut connection, &needs, versions)?;
-        if loaded.values().any(|tss| tss.active.is_some()) {
+        let loaded = self.load(&wire, &mut connection, &needs, told)?;
+        if loaded.states.values().any(|tss| tss.active.is_some()) {
             // A switch that is under way takes longer than a batch of another node.
             wait_as_usual(&mut connection, wire.lock_wait_ms()).map_err(unavailable(LOCK))?;
         }
@@ -156,13 +236,7 @@ impl LaneLedger for LaneConnection {
             false => Some(connection),
         };
         drop(wire);
-        Ok(Box::new(HeldRows {
-            lane: self,
-            connection,
-            locked: needs.into_keys().collect(),
-            loaded,
-            _names: names,
-        }))
+        Ok(self.held(needs, loaded, connection, names))
     }
 
     fn is_device_taken(&mut self, device: SerialNumber) -> Result<bool, LedgerError> {
@@ -202,142 +276,5 @@ impl LaneLedger for LaneConnection {
 
     fn released(&mut self, batch: &Batch) {
         self.witnesses.released.note(batch);
-    }
-}
-
-/// Locks, held by an open transaction (PostgreSQL) or by their names (SQLite).
-struct HeldRows<'a> {
-    lane: &'a mut LaneConnection,
-    /// Only on PostgreSQL; on SQLite other lanes use it until the commit.
-    connection: Option<EitherConnection>,
-    locked: BTreeSet<TssId>,
-    loaded: BTreeMap<TssId, LoadedTss>,
-    /// Last, so that they end after the connection.
-    _names: Option<LockedNames>,
-}
-
-impl HeldRows<'_> {
-    /// Everything but COMMIT was done, or nothing of it will be there.
-    fn write(
-        &self,
-        connection: &mut EitherConnection,
-        batch: &Batch,
-    ) -> Result<Option<RowVersions>, CommitError> {
-        if let EitherConnection::Sqlite(connection) = connection {
-            connection
-                .batch_execute(sqlite::BEGIN)
-                .map_err(rolled_back)?;
-        }
-        committing::write(connection, batch).map_err(|error| {
-            // COMMIT was never sent, so this transaction can only end without a trace. The connection
-            // is dropped with it; a polite ROLLBACK makes that immediate.
-            let _ = connection.batch_execute("ROLLBACK");
-            rolled_back(error)
-        })
-    }
-}
-
-impl Held for HeldRows<'_> {
-    fn take_loaded(&mut self) -> BTreeMap<TssId, LoadedTss> {
-        std::mem::take(&mut self.loaded)
-    }
-
-    fn late(&self) -> &BTreeSet<TssId> {
-        &self.lane.late
-    }
-
-    fn message(
-        &mut self,
-        tss: TssId,
-        counter: SignatureCounter,
-    ) -> Result<Option<Vec<u8>>, LedgerError> {
-        const ACTION: &str = "read a log message";
-        let key = (tss.to_string(), signed(counter.value()));
-        let find = |connection: &mut EitherConnection| {
-            log_message::table
-                .find(key.clone())
-                .select(log_message::der)
-                .first(connection)
-                .optional()
-        };
-        match &mut self.connection {
-            Some(connection) => find(connection).map_err(unavailable(ACTION)),
-            None => self.lane.line.take().ask(ACTION, find),
-        }
-    }
-
-    fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), CommitError> {
-        let locked = |entry: &super::TssBatch| self.locked.contains(&entry.tss);
-        if !batch.entries.iter().all(locked) {
-            return Err(rolled_back("the batch changes a TSS that is not locked"));
-        }
-        let turns = self.lane.turns.clone();
-        // Before the line, so that whoever waits for other writers keeps no lane from loading.
-        let _writer = turns.as_ref().map(|turns| turns.take_writer());
-        if let Some(turns) = &turns {
-            turns.check_file().map_err(rolled_back)?;
-        }
-        let line = self.lane.line.clone();
-        let mut wire = line.take();
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => wire.begin_with(COMMIT, |_| Ok(())).map_err(rolled_back)?.0,
-        };
-        // Forgotten unless all goes well.
-        let known = std::mem::take(&mut wire.known);
-        let versions = self.write(&mut connection, batch)?;
-        let committed = match &mut connection {
-            EitherConnection::Sqlite(connection) => connection.batch_execute("COMMIT"),
-            EitherConnection::Postgres(connection) => postgres::commit(connection),
-        };
-        if let Err(error) = committed {
-            // What is found in the ledger afterwards counts only once a standby has it, too.
-            wire.needs_confirmation = true;
-            return Err(commit_error(error));
-        }
-        wire.known = known.wrote(batch, versions.as_ref());
-        wire.put_back(connection);
-        Ok(())
-    }
-}
-
-fn rolled_back(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CommitError {
-    CommitError::RolledBack {
-        source: source.into(),
-    }
-}
-
-/// An answer that names a broken rule promises that nothing is there. After any other one a server
-/// may have taken the batch and died before it said so, or a disk may have kept half of it.
-fn commit_error(error: QueryError) -> CommitError {
-    let refused = matches!(
-        error,
-        QueryError::DatabaseError(
-            DatabaseErrorKind::UniqueViolation
-                | DatabaseErrorKind::ForeignKeyViolation
-                | DatabaseErrorKind::NotNullViolation
-                | DatabaseErrorKind::CheckViolation
-                | DatabaseErrorKind::SerializationFailure
-                | DatabaseErrorKind::ReadOnlyTransaction,
-            _
-        )
-    );
-    if refused {
-        rolled_back(error)
-    } else {
-        CommitError::Unknown {
-            source: Box::new(error),
-        }
-    }
-}
-
-impl Drop for HeldRows<'_> {
-    fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else {
-            return;
-        };
-        if rolled_back_politely(&mut connection) {
-            self.lane.line.take().put_back(connection);
-        }
     }
 }

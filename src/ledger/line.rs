@@ -2,17 +2,22 @@
 
 use super::LedgerError;
 use super::connection::{ConnectError, EitherConnection, Manager, unavailable};
-use super::known::Known;
+use super::memory::{Memory, Moment};
 use super::store::StoreConfig;
 use super::survey::server;
 use super::{postgres, sqlite};
 use diesel::prelude::*;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// On PostgreSQL each lane has one of its own, whose transaction holds the locks. On SQLite all lanes share one:
 /// there is one writer anyway, and a connection forgets every page it has read as soon as another one commits.
 #[derive(Clone)]
-pub(super) struct Line(Arc<Mutex<Wire>>);
+pub(super) struct Line {
+    wire: Arc<Mutex<Wire>>,
+    /// Beside the connection, so that a lane can look into it while another one commits.
+    memory: Arc<Memory>,
+    manager: Manager,
+}
 
 /// Whatever fails on its connection, the next use opens another one: after a failed commit nobody knows what
 /// the old one still thinks.
@@ -23,7 +28,9 @@ pub(super) struct Wire {
     /// Whether a commit ended without a clear answer.
     pub needs_confirmation: bool,
     /// What its connection has read and written.
-    pub known: Known,
+    pub memory: Arc<Memory>,
+    /// How many connections were opened here.
+    opened: u64,
     /// Not there while it is in use.
     connection: Option<EitherConnection>,
 }
@@ -40,19 +47,46 @@ impl Line {
     /// When the database does not answer.
     pub fn open(manager: Manager) -> Result<Self, LedgerError> {
         let mut wire = Wire {
-            manager,
+            manager: manager.clone(),
             server: String::new(),
             needs_confirmation: false,
-            known: Known::default(),
+            memory: Arc::default(),
+            opened: 0,
             connection: None,
         };
         wire.connection = Some(wire.open()?);
-        Ok(Self(Arc::new(Mutex::new(wire))))
+        Ok(Self {
+            memory: Arc::clone(&wire.memory),
+            manager,
+            wire: Arc::new(Mutex::new(wire)),
+        })
+    }
+
+    /// What its connection has read and written.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Another connection to the same database, to read on.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn open_aside(&self) -> Result<EitherConnection, LedgerError> {
+        self.manager.open().map_err(connect_error)
     }
 
     /// Nobody else uses the connection while this is there.
     pub fn take(&self) -> MutexGuard<'_, Wire> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same; `None` while somebody uses it.
+    pub fn take_if_free(&self) -> Option<MutexGuard<'_, Wire>> {
+        match self.wire.try_lock() {
+            Ok(wire) => Some(wire),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -131,8 +165,25 @@ impl Wire {
         Ok(())
     }
 
+    /// Where the database stands, for the connection that was taken out.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn moment(
+        &self,
+        connection: &mut SqliteConnection,
+        turns_of_others: u64,
+    ) -> QueryResult<Moment> {
+        Ok(Moment {
+            connection: self.opened,
+            version: sqlite::data_version(connection)?,
+            turns_of_others,
+        })
+    }
+
     fn open(&mut self) -> Result<EitherConnection, LedgerError> {
-        self.known = Known::default();
+        self.memory.forget();
+        self.opened = self.opened.saturating_add(1);
         let mut fresh = self.manager.open().map_err(connect_error)?;
         let prepared = match &mut fresh {
             EitherConnection::Sqlite(connection) => sqlite::prepare_to_sign(connection),

@@ -1,14 +1,18 @@
 //! Beginning a batch, and the locks of its rows.
 
 use super::connection::EitherConnection;
-use super::row_versions::{RowVersions, lock_tss};
+use super::row_versions::{Locked, lock_tss};
 use super::{postgres, sqlite};
 use crate::sma::Needs;
-use crate::terms::{ClientId, TssId};
+use crate::terms::{ClientId, TransactionId, TssId};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// How long one lock is waited for, in milliseconds, before the TSSs that are free go on without it. Longer than
+/// a batch of another node usually takes, because whoever waits keeps its place in the line.
+pub(super) const LOCK_WAIT_MS: u32 = 250;
 
 /// On PostgreSQL the transaction holds the locks; on SQLite it is only for loading, and the one that writes opens
 /// after signing (design decision 2).
@@ -21,6 +25,10 @@ pub(super) fn begin(connection: &mut EitherConnection, lock_wait_ms: u32) -> Que
 
 fn begin_on_postgres(connection: &mut PgConnection, lock_wait_ms: u32) -> QueryResult<()> {
     let begin = postgres::BEGIN;
+    if lock_wait_ms == LOCK_WAIT_MS {
+        // The connection was prepared with it.
+        return connection.batch_execute(begin);
+    }
     connection.batch_execute(&format!("{begin}; SET LOCAL lock_timeout = {lock_wait_ms}"))
 }
 
@@ -41,27 +49,28 @@ pub(super) fn wait_as_usual(
 pub(super) struct LockedRows {
     /// Those that somebody else holds.
     pub late: BTreeSet<TssId>,
-    /// The transactions that have written those of the others that exist; none where that was not asked.
-    pub versions: RowVersions,
+    /// What is known of the others; nothing where that was not asked.
+    pub told: Locked,
 }
 
-/// Locks all of them, or what can be had without waiting any longer.
+/// Locks all of them, or what can be had without waiting any longer. Looks for these transactions beside.
 pub(super) fn lock_rows(
     connection: &mut PgConnection,
     needs: &BTreeMap<TssId, Needs>,
+    asked: &[(TssId, TransactionId)],
     lock_wait_ms: u32,
 ) -> QueryResult<LockedRows> {
-    match lock_all_rows(connection, needs) {
-        Ok(versions) => Ok(LockedRows {
+    match lock_all_rows(connection, needs, asked) {
+        Ok(told) => Ok(LockedRows {
             late: BTreeSet::new(),
-            versions,
+            told,
         }),
         Err(QueryError::DatabaseError(kind, _)) if kind != DatabaseErrorKind::ClosedConnection => {
             connection.batch_execute("ROLLBACK")?;
             begin_on_postgres(connection, lock_wait_ms)?;
             Ok(LockedRows {
                 late: lock_free_rows(connection, needs)?,
-                versions: RowVersions::new(),
+                told: Locked::default(),
             })
         }
         Err(error) => Err(error),
@@ -72,9 +81,11 @@ pub(super) fn lock_rows(
 fn lock_all_rows(
     connection: &mut PgConnection,
     needs: &BTreeMap<TssId, Needs>,
-) -> QueryResult<RowVersions> {
+    asked: &[(TssId, TransactionId)],
+) -> QueryResult<Locked> {
     let ids: Vec<String> = needs.keys().map(ToString::to_string).collect();
-    let present = lock_tss(connection, &ids)?;
+    let told = lock_tss(connection, &ids, asked)?;
+    let present = &told.versions;
     let created: Vec<String> = needs
         .iter()
         .filter(|(id, needs)| needs.free_device.is_some() && !present.contains_key(id))
@@ -83,10 +94,10 @@ fn lock_all_rows(
     postgres::lock_absent(connection, &created)?;
     if !created.is_empty() {
         // While we waited for that right, its last holder may have used it.
-        lock_tss(connection, &created)?;
+        lock_tss(connection, &created, &[])?;
     }
     postgres::lock_absent(connection, &new_clients(needs))?;
-    Ok(present)
+    Ok(told)
 }
 
 /// Ids of the clients that come into being, each once and in order.

@@ -1,6 +1,7 @@
 //! What is different on PostgreSQL: many nodes, row locks, durability by the server's settings.
 
 use super::connection::ConnectError;
+use super::locking::LOCK_WAIT_MS;
 use super::tables::{device, tss};
 use super::{LedgerError, postgres_url};
 use diesel::connection::SimpleConnection as _;
@@ -87,12 +88,13 @@ pub(super) fn connect(url: &str, patience: Patience) -> Result<PgConnection, Con
 
 /// For a connection that lanes sign on: all they ask for are rows by their keys, of which there may be many in one
 /// question. However few rows PostgreSQL thinks a table has, it is to take the index, and to plan that once; and
-/// it is not to compile what takes a millisecond.
+/// it is not to compile what takes a millisecond. A lock is waited for as long as a batch usually waits.
 pub(super) fn prepare_to_sign(connection: &mut PgConnection) -> QueryResult<()> {
-    connection.batch_execute(
+    connection.batch_execute(&format!(
         "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-         SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off",
-    )
+         SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
+         SET lock_timeout = {LOCK_WAIT_MS}"
+    ))
 }
 
 /// Waits until no other node changes the schema.

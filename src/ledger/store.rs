@@ -10,7 +10,7 @@ use super::line::{Line, connect_error};
 use super::loading::DeviceChoice;
 use super::sqlite::ProcessLock;
 use super::tables::ledger_meta;
-use super::turns::Turns;
+use super::turns::{TurnOfAnother, Turns};
 use super::{Clearance, LedgerError, Released, postgres, sqlite};
 use crate::terms::Entropy;
 use diesel::prelude::*;
@@ -18,7 +18,7 @@ use diesel::r2d2::Pool;
 use diesel_migrations::MigrationHarness as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 /// Where the ledger is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -269,8 +269,9 @@ impl Store {
     }
 
     /// On SQLite the right to write, for a connection that is not of the pool.
-    pub(super) fn turn_to_write(&self) -> Option<MutexGuard<'_, ()>> {
-        self.inner.turns.as_ref().map(|turns| turns.take_writer())
+    pub(super) fn turn_to_write(&self) -> Option<TurnOfAnother<'_>> {
+        let turns = self.inner.turns.as_ref();
+        turns.map(|turns| turns.take_writer_as_another())
     }
 
     /// Writes the whole ledger as it is at this moment into a new file; signing goes on meanwhile. SQLite
@@ -303,7 +304,7 @@ impl Store {
     /// A connection for writing; on SQLite the only one at this moment.
     pub(super) fn writing(&self) -> Result<Writing<'_>, LedgerError> {
         // The turn first: whoever waits for it must not keep a connection from readers.
-        let turn = self.inner.turns.as_ref().map(|turns| turns.take_writer());
+        let turn = self.turn_to_write();
         let connection = self.connection()?;
         Ok(Writing {
             connection,

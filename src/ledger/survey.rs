@@ -207,11 +207,14 @@ impl Store {
     }
 }
 
+/// Stands for the server of SQLite, where no other process can put anything in the place of what was opened.
+pub(super) const NO_SERVER: &str = "";
+
 /// Identifies the database server behind a connection, and the time since it was last started or the
-/// database was last put back; empty on SQLite, where no other process can put anything in its place.
+/// database was last put back; [`NO_SERVER`] on SQLite.
 pub(super) fn server(connection: &mut EitherConnection) -> Result<String> {
     match connection {
-        EitherConnection::Sqlite(_) => Ok(String::new()),
+        EitherConnection::Sqlite(_) => Ok(NO_SERVER.to_owned()),
         EitherConnection::Postgres(connection) => {
             postgres::server(connection).map_err(unavailable(READ))
         }

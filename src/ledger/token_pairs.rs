@@ -4,7 +4,7 @@ use super::connection::{EitherConnection, is_unique_violation, unavailable};
 use super::store::Store;
 use super::tables::token_pair;
 use super::values::{signed, unsigned};
-use super::{ActiveToken, LedgerError, LoadedTss, postgres, sqlite};
+use super::{ActiveToken, LedgerError, postgres, sqlite};
 use crate::terms::SeTime;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
@@ -49,24 +49,6 @@ pub(super) fn of(
         .map_err(unavailable(READ))?;
     let named = |row: PairRecord| Ok((row.label.clone(), row.into_active()?));
     rows.into_iter().map(named).collect()
-}
-
-/// Reads for each of them which token signs.
-pub(super) fn set_active<'l>(
-    connection: &mut EitherConnection,
-    loaded: impl IntoIterator<Item = &'l mut LoadedTss>,
-) -> Result<()> {
-    let loaded: Vec<_> = loaded.into_iter().collect();
-    let labels = loaded.iter().filter_map(|tss| tss.token.clone()).collect();
-    let pairs = of(connection, labels)?;
-    for tss in loaded {
-        tss.active = tss
-            .token
-            .as_ref()
-            .and_then(|label| pairs.get(label))
-            .cloned();
-    }
-    Ok(())
 }
 
 /// The epoch, which stays until the end of the transaction. On SQLite the transaction itself sees to that.

@@ -1,6 +1,7 @@
 //! Who may do what within the one process that SQLite serves: what lanes have locked, and who writes.
 
 use super::LedgerError;
+use super::commits::JointCommits;
 use super::connection::unavailable;
 use crate::sma::Needs;
 use crate::terms::{Bell, ClientId, TssId};
@@ -9,7 +10,7 @@ use std::fs::metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,22 @@ pub(super) struct Turns {
     locked: Mutex<BTreeSet<Name>>,
     unlocked: Condvar,
     writer: Mutex<()>,
+    of_others: AtomicU64,
+    commits: JointCommits,
     written: Arc<Bell>,
+}
+
+/// The right to write, for somebody who is no lane.
+pub(super) struct TurnOfAnother<'a> {
+    of_others: &'a AtomicU64,
+    _writer: MutexGuard<'a, ()>,
+}
+
+impl Drop for TurnOfAnother<'_> {
+    /// Counted when all is written: whoever has seen the count before has not seen what was written.
+    fn drop(&mut self) {
+        self.of_others.fetch_add(1, Ordering::Release);
+    }
 }
 
 /// What a batch locks, from before it is loaded until after its commit. Nobody else changes what bears these
@@ -54,6 +70,8 @@ impl Turns {
             locked: Mutex::default(),
             unlocked: Condvar::default(),
             writer: Mutex::default(),
+            of_others: AtomicU64::new(0),
+            commits: JointCommits::default(),
             written: Arc::default(),
         }
     }
@@ -68,10 +86,29 @@ impl Turns {
         &self.written
     }
 
-    /// The right to write, for one transaction.
+    /// The right to write, for one transaction of a lane.
     pub fn take_writer(&self) -> MutexGuard<'_, ()> {
         self.written.ring();
         self.keep_writers_out()
+    }
+
+    /// The same for somebody else.
+    pub fn take_writer_as_another(&self) -> TurnOfAnother<'_> {
+        self.written.ring();
+        TurnOfAnother {
+            of_others: &self.of_others,
+            _writer: self.keep_writers_out(),
+        }
+    }
+
+    /// What lanes commit.
+    pub const fn commits(&self) -> &JointCommits {
+        &self.commits
+    }
+
+    /// How many turns others than lanes have had.
+    pub fn of_others(&self) -> u64 {
+        self.of_others.load(Ordering::Acquire)
     }
 
     /// Keeps writers out for a moment, and writes nothing.

@@ -21,6 +21,7 @@ mod new_tss;
 mod pairs;
 mod plan;
 mod recovery;
+mod sign_queue;
 mod signed;
 mod tokens;
 mod trouble;

@@ -1,17 +1,20 @@
 //! The tokens that can sign, each with a bounded pool of signer threads.
 
+use super::Signs;
 use super::meter::{TokenErrors, TokenMeter};
-use super::{Signs, lock};
+use super::sign_queue::{Board, Queue, SignResult, SignWork};
 use crate::csp::{Csp, CspError, KeyPair, ModuleError};
 use crate::terms::{Clock, Environment, chain};
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 /// How long a token that is dropped waits for its signers: longer than any signature takes.
 const SIGNERS_END_WAIT: Duration = Duration::from_secs(5);
+
+/// After this wait for signatures all signers are woken, however many are awake.
+const ALL_AWAKE_AFTER: Duration = Duration::from_millis(20);
 
 /// A token as the lanes see it.
 pub struct Token {
@@ -19,61 +22,6 @@ pub struct Token {
     environment: Environment,
     queue: Arc<Queue>,
     meter: Arc<TokenMeter>,
-}
-
-/// Signatures of one batch to make.
-struct SignWork {
-    /// Place of the first among those of its batch.
-    first: usize,
-    digests: VecDeque<(KeyPair, Vec<u8>)>,
-    made: Arc<Board>,
-    /// Gone once the batch waits no longer. Only looked at: a signer that held on to it would keep alive what
-    /// nobody waits for.
-    wanted: Weak<()>,
-}
-
-type SignResult = Result<Vec<u8>, CspError>;
-
-/// Where the signatures of one batch come together.
-struct Board {
-    made: Mutex<Made>,
-    complete: Condvar,
-}
-
-/// Results in the order of the digests, as far as they are there.
-struct Made {
-    results: Vec<Option<SignResult>>,
-    missing: usize,
-}
-
-/// Most signatures that a signer takes at once: to take each by itself costs about as long as a quick token
-/// takes to sign. On the other hand, all of them wait when the token hangs.
-const TAKEN_MAX: usize = 16;
-
-impl Board {
-    fn new(len: usize) -> Self {
-        let made = Made {
-            results: std::iter::repeat_with(|| None).take(len).collect(),
-            missing: len,
-        };
-        Self {
-            made: Mutex::new(made),
-            complete: Condvar::new(),
-        }
-    }
-
-    fn put(&self, place: usize, result: SignResult) {
-        let mut made = lock(&self.made);
-        let Some(empty) = made.results.get_mut(place).filter(|kept| kept.is_none()) else {
-            return;
-        };
-        *empty = Some(result);
-        made.missing = made.missing.saturating_sub(1);
-        // Nobody is woken for a part of it.
-        if made.missing == 0 {
-            self.complete.notify_all();
-        }
-    }
 }
 
 impl Token {
@@ -84,9 +32,10 @@ impl Token {
     pub fn start(
         csp: Arc<dyn Csp>,
         environment: Environment,
+        clock: &Arc<dyn Clock>,
         signers: usize,
     ) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new());
         let token = Self {
             csp,
             environment,
@@ -95,12 +44,12 @@ impl Token {
         };
         for number in 0..signers.max(1) {
             let (csp, queue) = (Arc::clone(&token.csp), Arc::clone(&token.queue));
-            let meter = Arc::clone(&token.meter);
-            token.queue.lock().signers += 1;
+            let (meter, clock) = (Arc::clone(&token.meter), Arc::clone(clock));
+            token.queue.add_signer();
             let signer = thread::Builder::new()
                 .name(format!("sign-{}-{number}", csp.token()))
                 .spawn(move || {
-                    sign_until_closed(csp.as_ref(), &queue, &meter);
+                    sign_until_closed(csp.as_ref(), &queue, &meter, clock.as_ref());
                     drop(csp);
                     queue.signer_ended();
                 });
@@ -141,8 +90,7 @@ impl Token {
 
     /// Signatures that wait for a signer.
     pub(super) fn waiting(&self) -> usize {
-        let waiting = self.queue.lock();
-        waiting.work.iter().map(|work| work.digests.len()).sum()
+        self.queue.waiting()
     }
 
     /// Begins to sign all digests, in parallel, each tried once more if it fails.
@@ -155,8 +103,7 @@ impl Token {
             made: Arc::clone(&made),
             wanted: Arc::downgrade(&wanted),
         };
-        self.queue.lock().work.push_back(work);
-        self.queue.changed.notify_all();
+        self.queue.put(work);
         Signatures {
             token: self,
             made,
@@ -169,15 +116,7 @@ impl Drop for Token {
     /// Ends the signers and waits for them, so that the sessions are closed before the process ends:
     /// modules crash when they are called while it does. A module that hangs is not waited for.
     fn drop(&mut self) {
-        let mut waiting = self.queue.lock();
-        waiting.closed = true;
-        self.queue.changed.notify_all();
-        let busy = |waiting: &mut Waiting| waiting.signers > 0;
-        drop(
-            self.queue
-                .changed
-                .wait_timeout_while(waiting, SIGNERS_END_WAIT, busy),
-        );
+        self.queue.close(SIGNERS_END_WAIT);
     }
 }
 
@@ -213,13 +152,13 @@ impl Signatures<'_> {
     /// there in time counts as not signed. A token that has said anything meanwhile is only busy; one
     /// that has not is gone.
     pub fn wait(self, deadline: &Deadline<'_>) -> Vec<SignResult> {
-        let board = &self.made;
-        let (mut made, _) = board
-            .complete
-            .wait_timeout_while(lock(&board.made), deadline.left(), |made| made.missing > 0)
-            .unwrap_or_else(PoisonError::into_inner);
+        if !self.made.wait(deadline.left().min(ALL_AWAKE_AFTER)) {
+            self.token.queue.wake_all();
+            self.made.wait(deadline.left());
+        }
+        let results = self.made.take();
         let token = self.token.csp.token();
-        let is_silent = made.missing == made.results.len();
+        let is_silent = results.iter().all(Option::is_none);
         let late = || match is_silent {
             true => CspError::DeviceGone {
                 token: token.to_owned(),
@@ -229,7 +168,7 @@ impl Signatures<'_> {
                 token: token.to_owned(),
             },
         };
-        std::mem::take(&mut made.results)
+        results
             .into_iter()
             .map(|result| result.unwrap_or_else(|| Err(late())))
             .collect()
@@ -240,72 +179,20 @@ impl Drop for Signatures<'_> {
     fn drop(&mut self) {
         // A token that hangs must not collect what nobody waits for.
         self.wanted = None;
-        let mut waiting = self.token.queue.lock();
-        waiting.work.retain(|work| work.wanted.strong_count() > 0);
+        self.token.queue.drop_unwanted();
     }
 }
 
-/// What waits for a signer thread. It needs no limit of its own: it holds the work of batches that are
-/// waiting for it, one per lane, and batches have a limit.
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    work: VecDeque<SignWork>,
-    closed: bool,
-    /// Threads that have not ended.
-    signers: usize,
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        lock(&self.waiting)
-    }
-
-    /// The thread has let go of the token.
-    fn signer_ended(&self) {
-        let mut waiting = self.lock();
-        waiting.signers = waiting.signers.saturating_sub(1);
-        self.changed.notify_all();
-    }
-
-    /// A fair share of what waits, all of one batch; `None` when the queue is closed and empty.
-    fn next(&self) -> Option<SignWork> {
-        let idle = |waiting: &mut Waiting| waiting.work.is_empty() && !waiting.closed;
-        let mut waiting = self
-            .changed
-            .wait_while(self.lock(), idle)
-            .unwrap_or_else(PoisonError::into_inner);
-        let all: usize = waiting.work.iter().map(|work| work.digests.len()).sum();
-        let share = (all / waiting.signers.max(1)).clamp(1, TAKEN_MAX);
-        let front = waiting.work.front_mut()?;
-        if front.digests.len() <= share {
-            return waiting.work.pop_front();
-        }
-        let rest = front.digests.split_off(share);
-        let taken = SignWork {
-            first: front.first,
-            digests: std::mem::replace(&mut front.digests, rest),
-            made: Arc::clone(&front.made),
-            wanted: Weak::clone(&front.wanted),
-        };
-        front.first = front.first.saturating_add(share);
-        Some(taken)
-    }
-}
-
-fn sign_until_closed(csp: &dyn Csp, queue: &Queue, meter: &TokenMeter) {
+fn sign_until_closed(csp: &dyn Csp, queue: &Queue, meter: &TokenMeter, clock: &dyn Clock) {
     while let Some(work) = queue.next() {
         for (place, (key, digest)) in (work.first..).zip(&work.digests) {
             // Nobody may wait any more for those behind one that took long.
             if work.wanted.strong_count() == 0 {
                 break;
             }
+            let began_us = clock.monotonic_us();
             let result = sign_safely(csp, key, digest, meter);
+            queue.note(clock.monotonic_us().saturating_sub(began_us));
             work.made.put(place, result);
         }
     }

@@ -8,7 +8,7 @@ use crate::http::meter::DoorMeter;
 use crate::ledger::{LedgerVitals, Store};
 use crate::signing::{LaneReading, Lanes, TokenReading};
 use crate::terms::Clock;
-use crate::witness::Status;
+use crate::witness::{AnchorLag, Status};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
@@ -202,9 +202,10 @@ impl Everything {
         let witnesses = witnesses.unwrap_or_else(PoisonError::into_inner).clone();
         page.number(row::LEDGER_COMPARED, u64::from(witnesses.is_compared))?;
         page.number(row::LEDGER_HELD, witnesses.held)?;
-        let lags = witnesses.anchor_lag.into_iter();
-        let lags = lags.map(|(token, lag)| ([("token", token)], ConstGauge::new(lag)));
-        page.pairs(row::ANCHOR_LAG, &lags.collect::<Vec<_>>())?;
+        let messages = |lag: &AnchorLag| lag.messages;
+        let seconds = |lag: &AnchorLag| lag.ms / 1000;
+        page.pairs(row::ANCHOR_LAG, &of_tokens(&witnesses.anchor_lag, messages))?;
+        page.pairs(row::ANCHOR_AGE, &of_tokens(&witnesses.anchor_lag, seconds))?;
         let Some(ledger) = sample.ledger else {
             return Ok(());
         };
@@ -245,6 +246,17 @@ impl Everything {
         });
         page.pairs(row::LEDGER_DEVICES, &devices.collect::<Vec<_>>())
     }
+}
+
+/// A gauge of one token.
+type OfToken = ([(&'static str, String); 1], ConstGauge<u64>);
+
+/// What is told of the anchor of each token.
+fn of_tokens(lags: &BTreeMap<String, AnchorLag>, told: impl Fn(&AnchorLag) -> u64) -> Vec<OfToken> {
+    let told = |(token, lag): (&String, &AnchorLag)| {
+        ([("token", token.clone())], ConstGauge::new(told(lag)))
+    };
+    lags.iter().map(told).collect()
 }
 
 fn tss(page: &mut Page<'_>, ledger: &LedgerVitals) -> fmt::Result {

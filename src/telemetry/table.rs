@@ -145,6 +145,7 @@ metrics! {
     LEDGER_COMPARED = gauge("siegel_ledger_compared", &[], "1 when the ledger behind this node was compared with its witnesses; only then it is signed with");
     LEDGER_HELD = gauge("siegel_ledger_held_tss", &[], "TSSs that have lost messages by what the witnesses say, and wait for a person's decision");
     ANCHOR_LAG = gauge("siegel_anchor_lag_messages", &["token"], "Committed messages that the witness in the token does not know of yet; missing where there is no witness, and on nodes that do not write it");
+    ANCHOR_AGE = gauge("siegel_anchor_lag_seconds", &["token"], "Time since the witness in the token last knew of all committed messages; missing as siegel_anchor_lag_messages is");
     LEDGER_AGE = gauge("siegel_ledger_sample_age_seconds", &[], "Time since the ledger told its sizes, which the metrics of the ledger below are");
     LEDGER_BYTES = gauge("siegel_ledger_bytes", &[], "Size of the database; on SQLite with its write-ahead log");
     LEDGER_DISK = gauge("siegel_ledger_disk_free_bytes", &[], "Space left on the file system of a SQLite ledger");

@@ -14,7 +14,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Size at which the file is written anew, in bytes.
-const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The first line names a ledger, and nothing else.
 const FIRST_LINE_BYTES_MAX: u64 = 1024;

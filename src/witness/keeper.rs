@@ -16,8 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How often the witnesses are written.
-const EVERY: Duration = Duration::from_secs(1);
+/// How often the node file is written: in small parts, because the commits of SQLite wait while the disk takes it.
+const EVERY: Duration = Duration::from_millis(250);
+/// How often the totals of the ledger are added up for node file and anchors, in milliseconds, nearly.
+const TOTALS_EVERY_MS: u64 = 900;
 /// How often this node says that it is there, in milliseconds.
 const GREET_EVERY_MS: u64 = 5_000;
 /// How long the others are waited for before a new server is signed with, in milliseconds.
@@ -169,11 +171,13 @@ impl Keeper {
             }
             let now_ms = self.clock.monotonic_ms();
             // A ring is no reason to write more often.
-            let is_due = now_ms.saturating_sub(written_ms) >= 900;
+            let is_due = now_ms.saturating_sub(written_ms) >= TOTALS_EVERY_MS;
             if is_due || !goes_on {
                 written_ms = now_ms;
-                self.write();
+                self.write(!goes_on);
                 self.greet(now_ms);
+            } else {
+                self.write_file(&BTreeMap::new());
             }
         }
         if let Err(error) = self.store.leave(&self.node) {
@@ -307,8 +311,9 @@ impl Keeper {
         }
     }
 
-    /// Node file and anchors. Nothing waits for this, and what fails is done a second later.
-    fn write(&mut self) {
+    /// Node file and anchors, `in_the_end` those that rest, too. Nothing waits for this, and what fails is done a
+    /// second later.
+    fn write(&mut self, in_the_end: bool) {
         self.look_for_another_server();
         let totals = match self.store.token_totals() {
             Ok(totals) => totals,
@@ -323,12 +328,15 @@ impl Keeper {
             let Some(spent) = totals.get(label).filter(|spent| **spent > token.spent) else {
                 continue;
             };
-            if token.keeps && has_lease(&self.store, &self.ledger, &self.node, label, token, now_ms)
+            let is_due = in_the_end || !token.rests(now_ms);
+            if token.keeps
+                && is_due
+                && has_lease(&self.store, &self.ledger, &self.node, label, token, now_ms)
             {
-                token.write(&self.ledger, *spent);
+                token.write(&self.ledger, *spent, self.clock.as_ref());
             }
         }
-        let lag = self.tokens.iter().filter_map(|(label, token)| {
+        let lag = self.tokens.iter_mut().filter_map(|(label, token)| {
             let lag = token.lag(*totals.get(label)?, now_ms)?;
             Some((label.clone(), lag))
         });

@@ -1,7 +1,7 @@
 //! Remembers outside of the ledger how far it was, and stops what it has forgotten (design decision 13).
 //!
 //! Invariant: what a witness knows more of than the ledger is not signed for until a person decides. A
-//! witness is written after the commit, at most once a second, and never on a lane's thread. Absent on
+//! witness is written after the commit, a moment later, and never on a lane's thread. Absent on
 //! purpose: any decision of its own; it stops, and `cli` carries out what a person wants.
 //!
 //! | File | What it does |
@@ -44,7 +44,7 @@ pub use release::{release_restored, stop};
 pub use restore::{LostMessage, RestoreError, restore};
 pub use status::Status;
 pub use stopping::findings as look;
-pub use tokens::testimonies;
+pub use tokens::{AnchorLag, testimonies};
 
 use crate::ledger::LedgerError;
 use std::path::PathBuf;

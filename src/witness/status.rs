@@ -1,5 +1,6 @@
 //! What the witnesses of a node tell others.
 
+use super::tokens::AnchorLag;
 use std::collections::BTreeMap;
 
 /// What the witnesses of this node say, for readiness and metrics.
@@ -13,6 +14,6 @@ pub struct Status {
     pub has_file: bool,
     /// Tokens that keep an anchor.
     pub anchors: Vec<String>,
-    /// Messages that the anchor of a token does not know of yet, where this node is the one that writes it.
-    pub anchor_lag: BTreeMap<String, u64>,
+    /// How far the anchor of a token is behind, where this node is the one that writes it.
+    pub anchor_lag: BTreeMap<String, AnchorLag>,
 }

@@ -3,7 +3,7 @@
 use super::compare::Testimony;
 use crate::csp::{Anchor, Csp, CspError};
 use crate::ledger::Store;
-use crate::terms::chain;
+use crate::terms::{Clock, chain};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,7 +26,24 @@ pub(super) struct Anchored {
     pub lease_until_ms: u64,
     /// That its anchor cannot be read.
     pub silence: Option<Silence>,
+    /// Until when its anchor is not written again, and when it last knew of all messages, on the monotonic clock.
+    rests_until_ms: u64,
+    complete_ms: Option<u64>,
 }
+
+/// How far the anchor of a token is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnchorLag {
+    /// Committed messages that it does not know of.
+    pub messages: u64,
+    /// Milliseconds since it last knew of all of them.
+    pub ms: u64,
+}
+
+/// An anchor is written, and signatures of the token may have to wait for that, in one part of the time out of so
+/// many; at the latest after so many milliseconds.
+const REST: u64 = 200;
+const REST_MS_MAX: u64 = 60_000;
 
 /// How often a token whose anchor cannot be read is asked again, and how soon and how late it is told again,
 /// in milliseconds.
@@ -52,7 +69,14 @@ impl Anchored {
             others: Vec::new(),
             lease_until_ms: 0,
             silence: None,
+            rests_until_ms: 0,
+            complete_ms: None,
         }
+    }
+
+    /// Whether to write its anchor again would take too much of its time.
+    pub const fn rests(&self, now_ms: u64) -> bool {
+        now_ms < self.rests_until_ms
     }
 
     /// Whether it has to be compared, and can be.
@@ -120,7 +144,7 @@ impl Anchored {
     }
 
     /// Makes the token remember more.
-    pub fn write(&mut self, ledger: &str, spent: u64) {
+    pub fn write(&mut self, ledger: &str, spent: u64, clock: &dyn Clock) {
         if !self.keeps || spent <= self.spent {
             return;
         }
@@ -128,22 +152,31 @@ impl Anchored {
             ledger: ledger.to_owned(),
             spent,
         };
-        match self.csp.write_anchor(&anchor) {
+        let began_ms = clock.monotonic_ms();
+        let written = self.csp.write_anchor(&anchor);
+        let ended_ms = clock.monotonic_ms();
+        let rest_ms = ended_ms.saturating_sub(began_ms).saturating_mul(REST);
+        self.rests_until_ms = ended_ms.saturating_add(rest_ms.min(REST_MS_MAX));
+        match written {
             Ok(()) => self.spent = spent,
             Err(CspError::NotSupported { .. }) => self.give_up(),
-            // The next second tries again; a token that is gone is reported by itself.
+            // A later second tries again; a token that is gone is reported by itself.
             Err(error) => {
                 tracing::debug!(token = self.csp.token(), %error, "an anchor was not written");
             }
         }
     }
 
-    /// How many of so many messages the anchor does not know of. `None` where another node writes it, or
-    /// there is none.
-    pub fn lag(&self, spent: u64, now_ms: u64) -> Option<u64> {
-        let lag = spent.saturating_sub(self.spent);
-        let is_ours = lag == 0 || now_ms < self.lease_until_ms;
-        (self.keeps && is_ours).then_some(lag)
+    /// How far it is behind so many messages. `None` where another node writes it, or there is none.
+    pub fn lag(&mut self, spent: u64, now_ms: u64) -> Option<AnchorLag> {
+        let messages = spent.saturating_sub(self.spent);
+        let since_ms = self.complete_ms.get_or_insert(now_ms);
+        if messages == 0 {
+            *since_ms = now_ms;
+        }
+        let ms = now_ms.saturating_sub(*since_ms);
+        let is_ours = messages == 0 || now_ms < self.lease_until_ms;
+        (self.keeps && is_ours).then_some(AnchorLag { messages, ms })
     }
 
     fn give_up(&mut self) {

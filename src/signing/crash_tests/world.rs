@@ -184,7 +184,8 @@ impl World {
             .take(1 + usize::from(self.plan.second_token))
         {
             let port: Arc<dyn Csp> = Arc::<FakeCsp>::clone(csp);
-            let token = Token::start(port, Environment::Test, 1).unwrap();
+            let time: Arc<dyn Clock> = Arc::<FakeClock>::clone(&clock);
+            let token = Token::start(port, Environment::Test, &time, 1).unwrap();
             let name = csp.label.clone();
             let pair = TokenPair::alone(Member { name, token });
             tokens.insert(csp.label.clone(), pair);

@@ -58,7 +58,8 @@ fn what_a_slow_token_has_made_by_the_deadline_counts_and_the_rest_is_not_made() 
     let digests: Vec<_> = (0..200).map(|number| (key.clone(), vec![number])).collect();
     let slow = Arc::new(Slow(AtomicUsize::new(0)));
     let csp: Arc<dyn Csp> = slow.clone();
-    let token = Token::start(csp, Environment::Test, SIGNERS).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(Still);
+    let token = Token::start(csp, Environment::Test, &clock, SIGNERS).unwrap();
     let mut counted = 0;
     for _ in 0..3 {
         let begun = token.begin(digests.clone());

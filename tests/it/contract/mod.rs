@@ -8,6 +8,7 @@ mod ledger;
 mod ledger_check;
 mod ledger_devices;
 mod ledger_holds;
+mod ledger_joint;
 mod ledger_known;
 mod ledger_lists;
 mod ledger_locks;

@@ -97,7 +97,8 @@ impl Site {
 
     fn start(&self, node: usize) {
         let store = self.place.open();
-        let signer = Token::start(Arc::clone(&self.csp), Environment::Test, 4).unwrap();
+        let signer =
+            Token::start(Arc::clone(&self.csp), Environment::Test, &self.clock, 4).unwrap();
         let name = "main".to_owned();
         let pair = TokenPair::alone(Member {
             name,

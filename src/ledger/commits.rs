@@ -8,6 +8,7 @@ use super::connection::EitherConnection;
 use super::joint::Joint;
 use super::lane::CommitError;
 use super::line::{Line, Wire};
+use super::locking::rolled_back_politely;
 use super::memory::Moment;
 use super::row_versions::RowVersions;
 use super::turns::Turns;
@@ -92,7 +93,8 @@ fn told_each(outcome: Result<Vec<Outcome>, Refused>, count: usize) -> Vec<Outcom
     })
 }
 
-/// Commits those that were decided on what still stands. Keeps the connection only if all goes well.
+/// Commits those that were decided on what still stands. Keeps the connection only if nobody has to wonder what it
+/// still thinks.
 fn commit_together(
     pieces: &[Piece],
     wire: &mut Wire,
@@ -126,7 +128,13 @@ fn try_together(pieces: &[Piece], wire: &mut Wire, turns: &Turns) -> Result<Vec<
         false => Err(rolled_back("somebody else has written meanwhile")),
     };
     for piece in pieces.iter().filter(|piece| stands(piece)) {
-        write(&mut either, &piece.prepared).map_err(Refused::Written)?;
+        if let Err(error) = piece.prepared.write(&mut either) {
+            // COMMIT was never sent, so what the others were decided on stands as it stood.
+            if rolled_back_politely(&mut either) {
+                wire.put_back(either);
+            }
+            return Err(Refused::Written(rolled_back(error)));
+        }
     }
     let committed = either.batch_execute("COMMIT");
     committed.map_err(|error| Refused::Other(not_committed(wire, error)))?;
@@ -141,7 +149,12 @@ pub(super) fn commit_alone(
     mut either: EitherConnection,
     prepared: &Prepared,
 ) -> Result<Option<RowVersions>, CommitError> {
-    let versions = write(&mut either, prepared)?;
+    let versions = prepared.write(&mut either).map_err(|error| {
+        // COMMIT was never sent, so this transaction can only end without a trace. The connection
+        // is dropped with it; a polite ROLLBACK makes that immediate.
+        let _ = either.batch_execute("ROLLBACK");
+        rolled_back(error)
+    })?;
     let committed = match &mut either {
         EitherConnection::Sqlite(connection) => connection.batch_execute("COMMIT"),
         EitherConnection::Postgres(connection) => postgres::commit(connection),
@@ -149,19 +162,6 @@ pub(super) fn commit_alone(
     committed.map_err(|error| not_committed(wire, error))?;
     wire.put_back(either);
     Ok(versions)
-}
-
-/// Everything but COMMIT was done, or nothing of it will be there.
-fn write(
-    connection: &mut EitherConnection,
-    prepared: &Prepared,
-) -> Result<Option<RowVersions>, CommitError> {
-    prepared.write(connection).map_err(|error| {
-        // COMMIT was never sent, so this transaction can only end without a trace. The connection
-        // is dropped with it; a polite ROLLBACK makes that immediate.
-        let _ = connection.batch_execute("ROLLBACK");
-        rolled_back(error)
-    })
 }
 
 /// What is found in the ledger afterwards counts only once a standby has it, too.

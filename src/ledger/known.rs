@@ -75,14 +75,16 @@ impl Split {
     pub fn without(mut self, absent: &BTreeSet<(TssId, TransactionId)>) -> Self {
         let loaded = &self.loaded;
         self.missing.retain(|tss, needs| {
-            if loaded.contains_key(tss) {
-                let is_absent = |named: &TransactionRef| match named {
-                    TransactionRef::Id(id) => absent.contains(&(*tss, *id)),
-                    TransactionRef::Number(_) => false,
-                };
-                needs.transactions.retain(|named| !is_absent(named));
-                needs.revisions.retain(|(named, _)| !is_absent(named));
+            // One that is not known at all is read, whatever is needed of it.
+            if !loaded.contains_key(tss) {
+                return true;
             }
+            let is_absent = |named: &TransactionRef| match named {
+                TransactionRef::Id(id) => absent.contains(&(*tss, *id)),
+                TransactionRef::Number(_) => false,
+            };
+            needs.transactions.retain(|named| !is_absent(named));
+            needs.revisions.retain(|(named, _)| !is_absent(named));
             *needs != Needs::default()
         });
         self

@@ -123,6 +123,9 @@ fn try_together(pieces: &[Piece], wire: &mut Wire, turns: &Turns) -> Result<Vec<
     // What a batch was decided on may have been taken from memory; here is where a process is noticed that has
     // written past it.
     let stands = |piece: &Piece| piece.moment.is_some_and(|then| then.may_become(&now));
+    if !pieces.iter().all(stands) {
+        wire.memory.doubt();
+    }
     let outcome = |piece: &Piece| match stands(piece) {
         true => Ok(()),
         false => Err(rolled_back("somebody else has written meanwhile")),

@@ -41,14 +41,18 @@ impl<W, R> Joint<W, R> {
         let number = state.next;
         state.next = number.saturating_add(1);
         state.waiting.insert(number, piece);
-        while state.is_at_work {
+        loop {
+            // First of all, or whoever is done would wait for those who came later, again and again.
+            if let Some(result) = state.results.remove(&number) {
+                return result;
+            }
+            if !state.is_at_work {
+                break;
+            }
             state = self
                 .done
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
-        }
-        if let Some(result) = state.results.remove(&number) {
-            return result;
         }
         state.is_at_work = true;
         let waiting = std::mem::take(&mut state.waiting);
@@ -78,7 +82,7 @@ impl<W, R> Joint<W, R> {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread;
     use std::time::Duration;
 
@@ -131,6 +135,33 @@ mod tests {
         }
         drop(told);
         assert_eq!(sizes.iter().collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn whoever_is_done_does_not_wait_for_those_who_came_later() {
+        let joint = Words::default();
+        let (begun, has_begun) = channel();
+        let (go, may_go) = channel::<()>();
+        let at_work = |word, begun: Sender<()>, may_go: Receiver<()>| {
+            let joint = Arc::clone(&joint);
+            thread::spawn(move || {
+                joint.join(word, |words| {
+                    begun.send(()).unwrap();
+                    may_go.recv_timeout(Duration::from_secs(60)).unwrap();
+                    doubled(words)
+                })
+            })
+        };
+        // As if another one had done it and the next one were at work already.
+        joint.state().results.insert(0, Some("aa".to_owned()));
+        joint.state().next = 1;
+        let later = at_work("b", begun, may_go);
+        has_begun.recv().unwrap();
+        joint.state().next = 0;
+        assert_eq!(joint.join("a", doubled).as_deref(), Some("aa"));
+        joint.state().waiting.clear();
+        go.send(()).unwrap();
+        assert_eq!(later.join().unwrap().as_deref(), Some("bb"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! taken, once the TSS is locked. On SQLite it is that of the database, which changes as soon as another
 //! connection writes anything. On PostgreSQL it is the transaction that has written the row of the TSS (`xmin`):
 //! whatever changes one of its clients or transactions writes that row, too. All is forgotten with its connection,
-//! and before each commit; a commit that has gone well brings it back with what it has written.
+//! and before a commit what it changes; one that has gone well brings that back as it is since.
 //!
 //! Only what tills use again and again is kept: TSSs, clients, and open transactions with their latest step. Which
 //! token signs is never taken from here on PostgreSQL, because a switch writes another row.

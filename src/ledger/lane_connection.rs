@@ -1,4 +1,4 @@
-//! The lane's side of the ledger: lock, load, commit, on its connection.
+//! The lane's side of the ledger: lock and load, on its connection or beside it. What comes of that: `held_rows`.
 
 use super::connection::{EitherConnection, unavailable};
 use super::held_rows::{HeldRows, Loaded};
@@ -122,8 +122,14 @@ impl LaneConnection {
         self.require_clearance(NO_SERVER)?;
         let states = match split.missing.is_empty() {
             true => split.loaded,
-            false => self.read_aside(split)?,
+            false => match self.read_aside(split) {
+                Ok(states) => states,
+                // On the line there may be more to be had.
+                Err(LedgerError::Unavailable { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            },
         };
+        self.line.memory().learn_aside(&states, moment);
         let moment = Some(moment);
         Ok(Some(Loaded { states, moment }))
     }
@@ -221,7 +227,17 @@ impl LaneLedger for LaneConnection {
         }
         let mut needs = needs.clone();
         needs.retain(|id, _| !self.late.contains(id));
-        let loaded = self.load(&wire, &mut connection, &needs, told)?;
+        let loaded = match self.load(&wire, &mut connection, &needs, told) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                // Damaged rows of one TSS are no reason to take the connection from the others.
+                if matches!(error, LedgerError::Damaged(_)) && rolled_back_politely(&mut connection)
+                {
+                    wire.put_back(connection);
+                }
+                return Err(error);
+            }
+        };
         if loaded.states.values().any(|tss| tss.active.is_some()) {
             // A switch that is under way takes longer than a batch of another node.
             wait_as_usual(&mut connection, wire.lock_wait_ms()).map_err(unavailable(LOCK))?;

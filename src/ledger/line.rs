@@ -178,6 +178,7 @@ impl Wire {
             connection: self.opened,
             version: sqlite::data_version(connection)?,
             turns_of_others,
+            is_recalled: false,
         })
     }
 

@@ -17,12 +17,15 @@ pub(super) struct Moment {
     pub version: i64,
     /// Turns to write that others than lanes have had in this process, from before the version was asked for.
     pub turns_of_others: u64,
+    /// Whether the database was not asked at that moment: what a stranger has written before may be unseen.
+    pub is_recalled: bool,
 }
 
 impl Moment {
-    /// Whether only others of this process can have written since. They keep away from what a lane has locked.
+    /// Whether what was loaded then may be gone on from now: nobody has written since, or somebody of this process,
+    /// who keeps away from what a lane has locked.
     pub fn may_become(&self, now: &Self) -> bool {
-        let is_explained = self.turns_of_others != now.turns_of_others;
+        let is_explained = !self.is_recalled && self.turns_of_others != now.turns_of_others;
         self.connection == now.connection && (self.version == now.version || is_explained)
     }
 }
@@ -80,7 +83,32 @@ impl Memory {
         let split = contents
             .known
             .split(needs, &Versions::OfAll(moment.version));
+        let moment = Moment {
+            is_recalled: true,
+            ..moment
+        };
         Some((split, moment))
+    }
+
+    /// What was read beside the connection after this moment was recalled.
+    pub fn learn_aside(&self, loaded: &BTreeMap<TssId, LoadedTss>, recalled: Moment) {
+        let mut contents = self.contents();
+        let is_same = |now: &Moment| {
+            let now = Moment {
+                is_recalled: true,
+                ..*now
+            };
+            now == recalled
+        };
+        if contents.moment.as_ref().is_some_and(is_same) {
+            let versions = Versions::OfAll(recalled.version);
+            contents.known.learn(loaded, &versions);
+        }
+    }
+
+    /// A stranger has written: the database has to be asked before anything is recalled again.
+    pub fn doubt(&self) {
+        self.contents().moment = None;
     }
 
     /// What this batch changes is not known until it is written.

@@ -7,6 +7,7 @@ use super::ActiveToken;
 use super::fixed::{Fixed, FixedStatement as _};
 use crate::terms::{TransactionId, TssId};
 use diesel::prelude::*;
+use diesel::result::Error as QueryError;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,12 +80,14 @@ pub(super) fn lock_tss(
         absent: asked.iter().copied().collect(),
         ..Locked::default()
     };
-    rows.into_iter().for_each(|row| locked.add(row));
+    for row in rows {
+        locked.add(row)?;
+    }
     Ok(locked)
 }
 
 impl Locked {
-    fn add(&mut self, row: Row) {
+    fn add(&mut self, row: Row) -> QueryResult<()> {
         match (row.tss, row.name, row.active) {
             (Some(tss), Some(id), _) => {
                 if let Some(found) = tss.parse().ok().zip(id.parse().ok()) {
@@ -93,17 +96,20 @@ impl Locked {
             }
             (Some(tss), None, _) => self.versions.extend(named(&tss, row.number)),
             (None, Some(label), Some(section)) => {
-                let active = |epoch| ActiveToken {
+                // Without it nothing would fence the batch.
+                let epoch = u64::try_from(row.number);
+                let epoch =
+                    epoch.map_err(|error| QueryError::DeserializationError(Box::new(error)))?;
+                let active = ActiveToken {
                     label: label.clone(),
                     section,
                     epoch,
                 };
-                let active = u64::try_from(row.number).ok().map(active);
-                self.pairs
-                    .extend(active.map(|active| (label.clone(), active)));
+                self.pairs.insert(label, active);
             }
             (None, _, _) => {}
         }
+        Ok(())
     }
 }
 

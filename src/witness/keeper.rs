@@ -18,6 +18,7 @@ use std::time::Duration;
 
 /// How often the node file is written: in small parts, because the commits of SQLite wait while the disk takes it.
 const EVERY: Duration = Duration::from_millis(250);
+const FILE_EVERY_MS: u64 = 200;
 /// How often the totals of the ledger are added up for node file and anchors, in milliseconds, nearly.
 const TOTALS_EVERY_MS: u64 = 900;
 /// How often this node says that it is there, in milliseconds.
@@ -155,6 +156,7 @@ struct Keeper {
 impl Keeper {
     fn run(mut self, bell: &Bell) {
         let mut written_ms = self.clock.monotonic_ms();
+        let mut file_ms = written_ms;
         let mut goes_on = true;
         while goes_on {
             goes_on = bell.wait(EVERY);
@@ -176,7 +178,9 @@ impl Keeper {
                 written_ms = now_ms;
                 self.write(!goes_on);
                 self.greet(now_ms);
-            } else {
+                file_ms = now_ms;
+            } else if now_ms.saturating_sub(file_ms) >= FILE_EVERY_MS {
+                file_ms = now_ms;
                 self.write_file(&BTreeMap::new());
             }
         }
@@ -328,11 +332,10 @@ impl Keeper {
             let Some(spent) = totals.get(label).filter(|spent| **spent > token.spent) else {
                 continue;
             };
-            let is_due = in_the_end || !token.rests(now_ms);
-            if token.keeps
-                && is_due
-                && has_lease(&self.store, &self.ledger, &self.node, label, token, now_ms)
-            {
+            // Also while it rests, or another node would write in between.
+            let is_ours = token.keeps
+                && has_lease(&self.store, &self.ledger, &self.node, label, token, now_ms);
+            if is_ours && (in_the_end || !token.rests(now_ms)) {
                 token.write(&self.ledger, *spent, self.clock.as_ref());
             }
         }

@@ -132,6 +132,7 @@ impl Anchored {
                     .partition(|anchor| anchor.ledger == ledger);
                 let spent = own.iter().map(|anchor| anchor.spent).max();
                 self.spent = spent.unwrap_or_default();
+                self.rests_until_ms = 0;
                 self.others = others;
                 Ok(())
             }

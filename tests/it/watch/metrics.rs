@@ -97,7 +97,7 @@ fn a_day_is_counted(place: Option<Place>) {
     let told = told_when(&server, |told| {
         let of_all = |point: &&Point| point.name == "siegel_ledger_messages";
         let sum: f64 = told.0.iter().filter(of_all).map(|point| point.value).sum();
-        // The anchor is written once a second.
+        // The anchor is written at most once a second.
         let caught_up =
             |point: &Point| point.name == "siegel_anchor_lag_messages" && point.value == 0.0;
         sum == messages && told.0.iter().any(caught_up)

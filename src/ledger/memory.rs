@@ -93,14 +93,11 @@ impl Memory {
     /// What was read beside the connection after this moment was recalled.
     pub fn learn_aside(&self, loaded: &BTreeMap<TssId, LoadedTss>, recalled: Moment) {
         let mut contents = self.contents();
-        let is_same = |now: &Moment| {
-            let now = Moment {
-                is_recalled: true,
-                ..*now
-            };
-            now == recalled
+        let asked = Moment {
+            is_recalled: false,
+            ..recalled
         };
-        if contents.moment.as_ref().is_some_and(is_same) {
+        if contents.moment == Some(asked) {
             let versions = Versions::OfAll(recalled.version);
             contents.known.learn(loaded, &versions);
         }

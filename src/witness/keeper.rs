@@ -18,6 +18,7 @@ use std::time::Duration;
 
 /// How often the node file is written: in small parts, because the commits of SQLite wait while the disk takes it.
 const EVERY: Duration = Duration::from_millis(250);
+/// The same in milliseconds, nearly: who is rung for writes no more often.
 const FILE_EVERY_MS: u64 = 200;
 /// How often the totals of the ledger are added up for node file and anchors, in milliseconds, nearly.
 const TOTALS_EVERY_MS: u64 = 900;

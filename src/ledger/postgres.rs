@@ -86,6 +86,10 @@ pub(super) fn connect(url: &str, patience: Patience) -> Result<PgConnection, Con
     Ok(connection)
 }
 
+/// The C library gives memory back to the system after each statement, and takes it again for the next one, unless it has
+/// once had a block this large back: then it keeps up to twice as much.
+const KEEP_MEMORY: &str = "SELECT length(repeat('x', 8000000))";
+
 /// For a connection that lanes sign on: all they ask for are rows by their keys, of which there may be many in one
 /// question. However few rows PostgreSQL thinks a table has, it is to take the index, and to plan that once; and
 /// it is not to compile what takes a millisecond. A lock is waited for as long as a batch usually waits.
@@ -93,7 +97,7 @@ pub(super) fn prepare_to_sign(connection: &mut PgConnection) -> QueryResult<()> 
     connection.batch_execute(&format!(
         "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
          SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
-         SET lock_timeout = {LOCK_WAIT_MS}"
+         SET lock_timeout = {LOCK_WAIT_MS}; {KEEP_MEMORY}"
     ))
 }
 

@@ -1,9 +1,10 @@
 //! All rows of a batch in one statement, on PostgreSQL: each statement is a round trip, and one whose text grows
-//! with the rows is parsed and planned for each batch anew. This one has an array per column, and is planned once.
+//! with the rows is parsed and planned for each batch anew. This one has an array per column, and is planned once for each
+//! choice of its parts.
 
 use super::committing::Rows;
 use super::fixed::{Fixed, FixedStatement as _, Several};
-use super::records::{MessageRecord, StepRecord, TransactionRecord, TssRecord};
+use super::records::{CountersRecord, MessageRecord, StepRecord, TransactionRecord, TssRecord};
 use super::row_versions::{RowVersions, named, row_version};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -46,28 +47,42 @@ struct Row {
     version: i64,
 }
 
-/// Writes all of them. Its parts have no order, and need none: no row asks for one of another table.
+/// What a part tells.
+const VERSIONS: &str = "SELECT id, version FROM ";
+const HOW_MANY: &str = "SELECT NULL AS id, count(*) AS version FROM ";
+const NOTHING: &str = "";
+
+/// Writes all of them. Its parts have no order, and need none: no row asks for one of another table. Those without rows
+/// are left out, because each costs the database as much as ten rows.
 pub(super) fn write(connection: &mut PgConnection, rows: &Rows) -> QueryResult<Updated> {
-    let text = |text| -> Piece<'_> { Box::new(Fixed(text)) };
-    let statement = Several(vec![
-        text("WITH changed_tss AS ("),
-        update_tss(&rows.tss),
-        text("), changed_transaction AS ("),
-        update_transactions(&rows.transactions_changed),
-        text("), new_transaction AS ("),
-        insert_transactions(&rows.transactions),
-        text("), new_step AS ("),
-        insert_steps(&rows.steps),
-        text("), new_message AS ("),
-        insert_messages(&rows.messages),
-        text(
-            ") SELECT id, version FROM changed_tss \
-             UNION ALL SELECT NULL, count(*) FROM changed_transaction",
-        ),
-    ]);
+    let mut parts = Parts::default();
+    parts.add("changed_tss", &rows.tss, update_tss, VERSIONS);
+    parts.add(
+        "changed_counters",
+        &rows.counters,
+        update_counters,
+        VERSIONS,
+    );
+    parts.add(
+        "changed_transaction",
+        &rows.transactions_changed,
+        update_transactions,
+        HOW_MANY,
+    );
+    parts.add(
+        "new_transaction",
+        &rows.transactions,
+        insert_transactions,
+        NOTHING,
+    );
+    parts.add("new_step", &rows.steps, insert_steps, NOTHING);
+    parts.add("new_message", &rows.messages, insert_messages, NOTHING);
     let mut updated = Updated {
         tss: RowVersions::new(),
         transactions: 0,
+    };
+    let Some(statement) = parts.into_statement() else {
+        return Ok(updated);
     };
     for Row { id, version } in statement.load(connection)? {
         match id {
@@ -76,6 +91,61 @@ pub(super) fn write(connection: &mut PgConnection, rows: &Rows) -> QueryResult<U
         }
     }
     Ok(updated)
+}
+
+/// Parts of the statement, and what they tell.
+#[derive(Default)]
+struct Parts<'r> {
+    parts: Vec<Piece<'r>>,
+    told: Vec<Piece<'r>>,
+}
+
+impl<'r> Parts<'r> {
+    /// Adds a part, if it has rows.
+    fn add<R>(
+        &mut self,
+        name: &'static str,
+        rows: &'r [R],
+        part: impl FnOnce(&'r [R]) -> Piece<'r>,
+        told: &'static str,
+    ) {
+        if rows.is_empty() {
+            return;
+        }
+        let text = |text| -> Piece<'r> { Box::new(Fixed(text)) };
+        let before = if self.parts.is_empty() { "WITH " } else { ", " };
+        let all = [
+            text(before),
+            text(name),
+            text(" AS ("),
+            part(rows),
+            text(")"),
+        ];
+        self.parts.extend(all);
+        if told != NOTHING {
+            let before = if self.told.is_empty() {
+                " "
+            } else {
+                " UNION ALL "
+            };
+            self.told.extend([text(before), text(told), text(name)]);
+        }
+    }
+
+    /// `None` if there is nothing to write.
+    fn into_statement(self) -> Option<Several<'r, Pg>> {
+        let (mut parts, mut told) = (self.parts, self.told);
+        if parts.is_empty() {
+            return None;
+        }
+        if told.is_empty() {
+            told.push(Box::new(Fixed(
+                " SELECT NULL::text AS id, 0::bigint AS version WHERE false",
+            )));
+        }
+        parts.append(&mut told);
+        Some(Several(parts))
+    }
 }
 
 /// Updates the TSSs that are stored with these counters.
@@ -120,6 +190,27 @@ fn update_tss(rows: &[(TssRecord, i64)]) -> Piece<'_> {
         Nullable<BigInt>: |(row, _)| row.time_init,
         Nullable<BigInt>: |(row, _)| row.time_disable,
         Nullable<BigInt>: |(row, _)| row.time_defective,
+    );
+    Box::new(query)
+}
+
+/// The same, of the counters alone.
+fn update_counters(rows: &[(CountersRecord, i64)]) -> Piece<'_> {
+    const BEFORE: &str = "UPDATE tss SET signature_counter = n.signature_counter, \
+        transaction_counter = n.transaction_counter, last_se_time = n.last_se_time, \
+        transactions_open = n.transactions_open FROM unnest(";
+    const AFTER: &str = concat!(
+        ") AS n (id, expected, signature_counter, transaction_counter, last_se_time, transactions_open) \
+        WHERE tss.id = n.id AND tss.signature_counter = n.expected RETURNING ",
+        row_version!()
+    );
+    let query = bulk!(BEFORE, AFTER, rows,
+        Text: |(row, _)| &row.id,
+        BigInt: |(_, expected)| expected,
+        BigInt: |(row, _)| row.signature_counter,
+        BigInt: |(row, _)| row.transaction_counter,
+        BigInt: |(row, _)| row.last_se_time,
+        BigInt: |(row, _)| row.transactions_open,
     );
     Box::new(query)
 }

@@ -4,12 +4,14 @@ use super::bulk;
 use super::connection::EitherConnection;
 use super::lane::{Batch, TssBatch};
 use super::one_by_one;
-use super::records::{ClientRecord, MessageRecord, StepRecord, TransactionRecord, TssRecord};
+use super::records::{
+    ClientRecord, CountersRecord, MessageRecord, StepRecord, TransactionRecord, TssRecord,
+};
 use super::row_versions::RowVersions;
 use super::tables::{client, device, log_message, transaction_step, tss, tss_transaction};
 use super::token_pairs;
 use super::values::signed;
-use crate::sma::Tss;
+use crate::sma::{Tss, TssChange};
 use crate::terms::Revision;
 use diesel::prelude::*;
 use diesel::result::Error as QueryError;
@@ -80,10 +82,18 @@ impl Prepared {
             return Err(WriteError::Mismatch("there is no TSS"));
         };
         check_counters(entry, state)?;
-        let record = TssRecord::from(state);
-        match entry.expected_counter {
-            None => self.created.push((record, first_counter(entry, state))),
-            Some(expected) => self.rows.tss.push((record, signed(expected.value()))),
+        let Some(expected) = entry.expected_counter else {
+            let first = first_counter(entry, state);
+            self.created.push((TssRecord::from(state), first));
+            return Ok(());
+        };
+        let expected = signed(expected.value());
+        match entry.slice.changed.tss {
+            TssChange::Counters => self.rows.counters.push((state.into(), expected)),
+            // The row is guarded by its counter even if nothing in it changes.
+            TssChange::Nothing | TssChange::Anything => {
+                self.rows.tss.push((state.into(), expected));
+            }
         }
         Ok(())
     }
@@ -170,8 +180,10 @@ fn write_client(connection: &mut EitherConnection, record: &ClientRecord) -> Que
 /// statement for one row is prepared once.
 #[derive(Default)]
 pub(super) struct Rows {
-    /// Each with the counter that the batch was decided on.
+    /// TSSs of which anything may have changed, each with the counter that the batch was decided on.
     pub tss: Vec<(TssRecord, i64)>,
+    /// The same for TSSs of which only the counters have changed, which is what nearly all batches are about.
+    pub counters: Vec<(CountersRecord, i64)>,
     pub transactions_changed: Vec<TransactionRecord>,
     pub transactions: Vec<TransactionRecord>,
     pub steps: Vec<StepRecord>,
@@ -215,7 +227,7 @@ impl Rows {
                 (updated.tss.len(), updated.transactions, Some(updated.tss))
             }
         };
-        if tss != self.tss.len() {
+        if tss != self.tss.len() + self.counters.len() {
             return Err(WriteError::Mismatch("its signature counter is another"));
         }
         if transactions != self.transactions_changed.len() {
@@ -229,6 +241,9 @@ impl Rows {
         let mut updated = (0, 0);
         for (record, expected) in &self.tss {
             updated.0 += one_by_one::update_tss(connection, record, *expected)?;
+        }
+        for (record, expected) in &self.counters {
+            updated.0 += one_by_one::update_counters(connection, record, *expected)?;
         }
         for record in &self.transactions_changed {
             updated.1 += one_by_one::update_transaction(connection, record)?;

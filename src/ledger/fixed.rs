@@ -44,7 +44,8 @@ pub(super) trait FixedStatement: Sized {
     }
 }
 
-/// Statements one after the other, as one. Their number and order must always be the same.
+/// Pieces one after the other, as one statement. It is prepared once for each choice and order of pieces, so there must be
+/// few of these.
 pub(super) struct Several<'p, DB: Backend>(pub Vec<Box<dyn QueryFragment<DB> + 'p>>);
 
 impl FixedStatement for Fixed {}

@@ -2,7 +2,7 @@
 //! with the values they have, makes a database look into its indexes.
 
 use super::fixed::{Fixed, FixedStatement as _};
-use super::records::{TransactionRecord, TssRecord};
+use super::records::{CountersRecord, TransactionRecord, TssRecord};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
@@ -50,6 +50,27 @@ pub(super) fn update_tss(
         .with::<Nullable<BigInt>, _>(row.time_disable)
         .then(", time_defective = ")
         .with::<Nullable<BigInt>, _>(row.time_defective)
+        .then(" WHERE id = ")
+        .with::<Text, _>(&row.id)
+        .then(" AND signature_counter = ")
+        .with::<BigInt, _>(expected)
+        .execute(connection)
+}
+
+/// Updates the counters of a TSS that is stored with this one; returns whether it was (0 or 1).
+pub(super) fn update_counters(
+    connection: &mut SqliteConnection,
+    row: &CountersRecord,
+    expected: i64,
+) -> QueryResult<usize> {
+    Fixed("UPDATE tss SET signature_counter = ")
+        .with::<BigInt, _>(row.signature_counter)
+        .then(", transaction_counter = ")
+        .with::<BigInt, _>(row.transaction_counter)
+        .then(", last_se_time = ")
+        .with::<BigInt, _>(row.last_se_time)
+        .then(", transactions_open = ")
+        .with::<BigInt, _>(row.transactions_open)
         .then(" WHERE id = ")
         .with::<Text, _>(&row.id)
         .then(" AND signature_counter = ")

@@ -28,7 +28,7 @@ pub use plan::{Answer, Outcome, Plan, Rejection, SeError};
 pub use settings::{PUK_FREE_TRIES, Settings, puk_delay_s};
 pub use state::{
     AdminUser, Changed, Client, ClientState, CredentialDigest, Device, Slice, Transaction,
-    TransactionState, TransactionStep, Tss, TssState,
+    TransactionState, TransactionStep, Tss, TssChange, TssState,
 };
 pub use step::{Change, StampedMessage, Step, time_update};
 

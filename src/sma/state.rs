@@ -293,15 +293,35 @@ pub struct Slice {
     pub changed: Changed,
 }
 
+/// How much of the row of a TSS has to be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TssChange {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What a message of a transaction leaves behind: both counters, the time of the latest message, and how many
+    /// transactions are open.
+    Counters,
+    /// Whatever else there is, too.
+    Anything,
+}
+
 /// What has to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
     /// The TSS itself.
-    pub tss: bool,
+    pub tss: TssChange,
     /// Clients.
     pub clients: BTreeSet<ClientId>,
     /// Transactions.
     pub transactions: BTreeSet<TransactionNumber>,
     /// New steps.
     pub steps: BTreeSet<(TransactionNumber, Revision)>,
+}
+
+impl Changed {
+    /// The TSS has changed so far at least.
+    pub fn note_tss(&mut self, how: TssChange) {
+        self.tss = self.tss.max(how);
+    }
 }

@@ -2,7 +2,8 @@
 
 use super::metadata::Metadata;
 use super::state::{
-    Client, ClientState, CredentialDigest, Slice, Transaction, TransactionStep, Tss, TssState,
+    Client, ClientState, CredentialDigest, Slice, Transaction, TransactionStep, Tss, TssChange,
+    TssState,
 };
 use crate::asn1::{Content, Header, Origin, SystemEvent};
 use crate::terms::{
@@ -134,7 +135,7 @@ impl Slice {
         let tss = self.tss.as_mut()?;
         tss.device.signature_counter = counter?;
         tss.last_se_time = time;
-        self.changed.tss = true;
+        self.changed.note_tss(TssChange::Counters);
         let header = Header {
             format: tss.format,
             serial_number: tss.device.serial_number,
@@ -171,7 +172,7 @@ impl Slice {
         match change {
             Change::CreateTss(tss) => {
                 self.tss = Some(tss.as_ref().clone());
-                self.changed.tss = true;
+                self.changed.note_tss(TssChange::Anything);
             }
             Change::Client(client) => self.put_client(client, time),
             Change::Transaction(transaction) => self.put_transaction(transaction, time),
@@ -205,7 +206,7 @@ impl Slice {
             | Change::TssMetadata(_) => {
                 if let Some(tss) = &mut self.tss {
                     tss.take_over(change, time);
-                    self.changed.tss = true;
+                    self.changed.note_tss(TssChange::Anything);
                 }
             }
         }
@@ -225,7 +226,7 @@ impl Slice {
                 .clients_registered
                 .saturating_sub(was)
                 .saturating_add(is);
-            self.changed.tss = true;
+            self.changed.note_tss(TssChange::Anything);
         }
         self.serials.insert(client.serial.clone(), client.id);
         self.changed.clients.insert(client.id);
@@ -250,7 +251,7 @@ impl Slice {
             let is = u32::from(transaction.state == Active);
             tss.transactions_open = tss.transactions_open.saturating_sub(was).saturating_add(is);
             tss.transaction_counter = tss.transaction_counter.max(transaction.number);
-            self.changed.tss = true;
+            self.changed.note_tss(TssChange::Counters);
         }
         self.transaction_ids
             .insert(transaction.id, transaction.number);

@@ -229,9 +229,12 @@ impl World {
                 Told::Refused(rejection)
             }
             Plan::Act { steps, answer } => {
+                self.slice.changed = Changed::default();
                 for step in &steps {
                     self.messages.extend(self.slice.record(step, now));
                 }
+                let how = how_it_changed(before.tss.as_ref(), self.slice.tss.as_ref());
+                assert!(self.slice.changed.tss >= how, "{steps:?}");
                 match answer {
                     Ok(answer) => Told::Answer(self.slice.outcome(answer).unwrap()),
                     Err(error) => Told::Signed(error),
@@ -286,5 +289,26 @@ impl World {
             ),
             Content::System { .. } | Content::Audit { .. } => panic!("no transaction message"),
         }
+    }
+}
+
+/// How much of a TSS has to be written, seen from outside.
+fn how_it_changed(before: Option<&Tss>, after: Option<&Tss>) -> TssChange {
+    if before == after {
+        return TssChange::Nothing;
+    }
+    let counted = before.zip(after).map(|(before, after)| Tss {
+        device: Device {
+            signature_counter: after.device.signature_counter,
+            ..before.device.clone()
+        },
+        transaction_counter: after.transaction_counter,
+        last_se_time: after.last_se_time,
+        transactions_open: after.transactions_open,
+        ..before.clone()
+    });
+    match counted.as_ref() == after {
+        true => TssChange::Counters,
+        false => TssChange::Anything,
     }
 }

@@ -8,7 +8,7 @@ use crate::ledger::lane::SignedKind;
 use crate::ledger::{ReleasedMessage, SignedMessage, TssBatch};
 use crate::sma::{
     Client, ClientState, Metadata, Slice, Transaction, TransactionState, TransactionStep, Tss,
-    TssState,
+    TssChange, TssState,
 };
 use crate::terms::{
     ClientId, ClientSerial, ProcessData, ProcessType, Revision, SeTime, SignatureCounter,
@@ -26,7 +26,7 @@ pub(super) struct Rebuilding {
 
 impl Rebuilding {
     pub fn into_entry(mut self, tss: TssId, expected: SignatureCounter) -> TssBatch {
-        self.slice.changed.tss = true;
+        self.slice.changed.tss = TssChange::Anything;
         self.slice.tss = Some(self.tss);
         TssBatch {
             tss,

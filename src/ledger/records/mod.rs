@@ -8,4 +8,4 @@ mod tss;
 pub(super) use device::{CaRecord, DeviceRecord, RequestRecord};
 pub(super) use export::ExportRecord;
 pub(super) use transaction::{MessageRecord, StepRecord, TRANSACTION, TransactionRecord};
-pub(super) use tss::{ClientRecord, TssRecord};
+pub(super) use tss::{ClientRecord, CountersRecord, TssRecord};

@@ -41,6 +41,28 @@ pub(in crate::ledger) struct TssRecord {
     pub time_defective: Option<i64>,
 }
 
+/// What a message of a transaction changes in the row of its TSS.
+#[derive(Clone, Debug)]
+pub(in crate::ledger) struct CountersRecord {
+    pub id: String,
+    pub signature_counter: i64,
+    pub transaction_counter: i64,
+    pub last_se_time: i64,
+    pub transactions_open: i64,
+}
+
+impl From<&Tss> for CountersRecord {
+    fn from(tss: &Tss) -> Self {
+        Self {
+            id: tss.id.to_string(),
+            signature_counter: signed(tss.device.signature_counter.value()),
+            transaction_counter: signed(tss.transaction_counter.value()),
+            last_se_time: tss.last_se_time.unix_seconds(),
+            transactions_open: tss.transactions_open.into(),
+        }
+    }
+}
+
 impl From<&Tss> for TssRecord {
     fn from(tss: &Tss) -> Self {
         let admin = &tss.admin;

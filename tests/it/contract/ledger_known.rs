@@ -2,15 +2,17 @@
 
 use super::ledger::on_both;
 use crate::support::ledger::{
-    Place, Work, commit_for, counter, create_tss, load, lock_only, metadata, organization, time,
+    Place, Work, batch, commit_for, counter, create_tss, load, lock_only, metadata, organization,
+    time,
 };
 use siegel::ledger::{CommitError, LaneLedger, LoadedTss, Store};
-use siegel::sma::{Needs, Transaction, TransactionRef, TransactionState};
+use siegel::sma::{Needs, Transaction, TransactionRef, TransactionState, TssChange};
 use siegel::terms::{ClientId, ProcessData, Revision, TssId};
 use std::collections::BTreeMap;
 
 on_both! {
     what_a_lane_remembers_is_what_whoever_begins_anew_reads,
+    a_batch_writes_the_counters_of_one_tss_and_all_of_another,
     what_another_connection_writes_is_seen_by_the_next_lock,
     nothing_is_remembered_of_a_batch_that_was_rolled_back,
     what_another_lane_has_written_is_seen_even_beside_a_tss_that_is_held,
@@ -167,6 +169,32 @@ fn what_a_lane_remembers_is_what_whoever_begins_anew_reads(place: &Place) {
     shop.check(place);
 }
 
+fn a_batch_writes_the_counters_of_one_tss_and_all_of_another(place: &Place) {
+    let mut shop = Shop::new(place);
+    shop.step(0, None, TransactionState::Active, 3);
+    let (first, second) = (shop.tss[0], shop.tss[1]);
+    let (open, needs) = (shop.transactions[0].clone(), shop.needs());
+    let mut held = shop.lane.lock(&needs).unwrap();
+    let mut loaded = held.take_loaded();
+    let till = loaded[&first].slice.clients[&shop.clients[0]].clone();
+    let mut counters = Work::on(first, loaded.remove(&first).unwrap());
+    counters.step(None, &till, TransactionState::Active);
+    counters.step(Some(&open), &till, TransactionState::Finished);
+    counters.tss().transactions_open = 7;
+    counters.entry.slice.changed.tss = TssChange::Counters;
+    let mut all = Work::on(second, loaded.remove(&second).unwrap());
+    all.client("KASSE-2");
+    all.tss().description = "Kasse am Ausgang".to_owned();
+    let made = [counters.tss().clone(), all.tss().clone()];
+    held.commit(&batch([counters, all])).unwrap();
+    shop.check(place);
+    let mut held = shop.lane.lock(&needs).unwrap();
+    let loaded = held.take_loaded();
+    for tss in made {
+        assert_eq!(loaded[&tss.id].slice.tss.as_ref(), Some(&tss));
+    }
+}
+
 fn what_another_connection_writes_is_seen_by_the_next_lock(place: &Place) {
     let mut shop = Shop::new(place);
     shop.step(0, None, TransactionState::Active, 3);
@@ -189,6 +217,12 @@ fn what_another_connection_writes_is_seen_by_the_next_lock(place: &Place) {
 }
 
 fn nothing_is_remembered_of_a_batch_that_was_rolled_back(place: &Place) {
+    for change in [TssChange::Counters, TssChange::Anything] {
+        nothing_is_remembered_where_this_was_to_change(place, change);
+    }
+}
+
+fn nothing_is_remembered_where_this_was_to_change(place: &Place, change: TssChange) {
     let mut shop = Shop::new(place);
     shop.step(0, None, TransactionState::Active, 3);
     let before = shop.everything();
@@ -202,6 +236,7 @@ fn nothing_is_remembered_of_a_batch_that_was_rolled_back(place: &Place) {
             message.signature_counter = counter(number);
         }
         work.tss().device.signature_counter = counter(1000);
+        work.entry.slice.changed.tss = change;
     });
     assert!(
         matches!(refused, Err(CommitError::RolledBack { .. })),

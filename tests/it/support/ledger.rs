@@ -13,7 +13,7 @@ use siegel::ledger::{
 use siegel::receipt::{Schema, SchemaForm};
 use siegel::sma::{
     AdminUser, Changed, Client, ClientState, CredentialDigest, Metadata, Needs, Slice, Transaction,
-    TransactionState, TransactionStep, Tss, TssState,
+    TransactionState, TransactionStep, Tss, TssChange, TssState,
 };
 use siegel::terms::{
     ClientId, ClientSerial, Curve, Entropy as _, Environment, LogFormat, OrganizationId,
@@ -333,7 +333,7 @@ impl Work {
     ) -> Self {
         let slice = Slice {
             changed: Changed {
-                tss: true,
+                tss: TssChange::Anything,
                 ..Changed::default()
             },
             ..slice

@@ -90,7 +90,8 @@ impl Prepared {
         let expected = signed(expected.value());
         match entry.slice.changed.tss {
             TssChange::Counters => self.rows.counters.push((state.into(), expected)),
-            // The row is guarded by its counter even if nothing in it changes.
+            // A batch that has changed only a client, or what a till has added to a transaction, writes the row as
+            // well: it is guarded by its counter, and whoever remembers the TSS sees that there is something new.
             TssChange::Nothing | TssChange::Anything => {
                 self.rows.tss.push((state.into(), expected));
             }

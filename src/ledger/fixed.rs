@@ -44,8 +44,8 @@ pub(super) trait FixedStatement: Sized {
     }
 }
 
-/// Pieces one after the other, as one statement. It is prepared once for each choice and order of pieces, so there must be
-/// few of these.
+/// Pieces one after the other, as one statement. A connection keeps a prepared statement for each choice and order of
+/// pieces that it has met, so there must not be many of them.
 pub(super) struct Several<'p, DB: Backend>(pub Vec<Box<dyn QueryFragment<DB> + 'p>>);
 
 impl FixedStatement for Fixed {}

@@ -57,7 +57,7 @@ pub(super) fn update_tss(
         .execute(connection)
 }
 
-/// Updates the counters of a TSS that is stored with this one; returns whether it was (0 or 1).
+/// Updates only the counters of a TSS that is stored with this signature counter; returns whether it was (0 or 1).
 pub(super) fn update_counters(
     connection: &mut SqliteConnection,
     row: &CountersRecord,

@@ -86,13 +86,14 @@ pub(super) fn connect(url: &str, patience: Patience) -> Result<PgConnection, Con
     Ok(connection)
 }
 
-/// The C library gives memory back to the system after each statement, and takes it again for the next one, unless it has
-/// once had a block this large back: then it keeps up to twice as much.
-const KEEP_MEMORY: &str = "SELECT length(repeat('x', 8000000))";
+/// Where the database's server runs on glibc, its session gives memory back to the system at the end of each statement, and
+/// takes it again for the next one. Once a block of this size was freed, glibc keeps up to twice as much.
+const KEEP_MEMORY: &str = "SELECT octet_length(repeat(repeat('x', 1000), 8000))";
 
 /// For a connection that lanes sign on: all they ask for are rows by their keys, of which there may be many in one
 /// question. However few rows PostgreSQL thinks a table has, it is to take the index, and to plan that once; and
-/// it is not to compile what takes a millisecond. A lock is waited for as long as a batch usually waits.
+/// it is not to compile what takes a millisecond. A lock is waited for as long as a batch usually waits. The server keeps
+/// the memory of a statement for the next one.
 pub(super) fn prepare_to_sign(connection: &mut PgConnection) -> QueryResult<()> {
     connection.batch_execute(&format!(
         "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \

@@ -268,7 +268,7 @@ pub struct TransactionStep {
 }
 
 /// The part of a TSS that a batch names. Loaded under the lock, changed only by
-/// [`Slice::record`](Slice::record), written back as a whole.
+/// [`Slice::record`](Slice::record), written back as far as `changed` names it.
 #[derive(Clone, Debug, Default)]
 pub struct Slice {
     /// Which TSS this is about, whether it exists or not.
@@ -296,13 +296,13 @@ pub struct Slice {
 /// How much of the row of a TSS has to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TssChange {
-    /// Nothing.
+    /// None of it.
     #[default]
     Nothing,
-    /// What a message of a transaction leaves behind: both counters, the time of the latest message, and how many
-    /// transactions are open.
+    /// What each message and each transaction moves on: the signature counter, the time of the latest message, the
+    /// transaction counter, and how many transactions are open. The number of registered clients is not among them.
     Counters,
-    /// Whatever else there is, too.
+    /// Other columns, too.
     Anything,
 }
 

@@ -41,7 +41,7 @@ pub(in crate::ledger) struct TssRecord {
     pub time_defective: Option<i64>,
 }
 
-/// What a message of a transaction changes in the row of its TSS.
+/// What each message and each transaction changes in the row of its TSS (`sma::TssChange::Counters`).
 #[derive(Clone, Debug)]
 pub(in crate::ledger) struct CountersRecord {
     pub id: String,

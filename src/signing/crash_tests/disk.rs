@@ -3,7 +3,9 @@
 
 use crate::csp::KeyPair;
 use crate::ledger::{Batch, LoadedTss, SignedKind, TssBatch};
-use crate::sma::{Client, Device, Needs, Slice, Transaction, TransactionRef, TransactionStep, Tss};
+use crate::sma::{
+    Client, Device, Needs, Slice, Transaction, TransactionRef, TransactionStep, Tss, TssChange,
+};
 use crate::terms::{ClientId, Revision, SerialNumber, SignatureCounter, TransactionNumber, TssId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -214,6 +216,22 @@ impl Disk {
         }
     }
 
+    /// Forgets what a batch has not said to have changed.
+    fn write_tss(&mut self, state: Tss, how: TssChange) {
+        let counted = |stored: &Tss| Tss {
+            device: state.device.clone(),
+            transaction_counter: state.transaction_counter,
+            last_se_time: state.last_se_time,
+            transactions_open: state.transactions_open,
+            ..stored.clone()
+        };
+        let written = match (how, self.tss.get(&state.id)) {
+            (TssChange::Counters, Some(stored)) => counted(stored),
+            _ => state,
+        };
+        self.tss.insert(written.id, written);
+    }
+
     pub fn write(&mut self, batch: &Batch) {
         for entry in &batch.entries {
             let tss = entry.tss;
@@ -224,7 +242,7 @@ impl Disk {
                     device.taken_by = Some(tss);
                 }
             }
-            self.tss.insert(tss, state);
+            self.write_tss(state, slice.changed.tss);
             for id in &slice.changed.clients {
                 self.clients.insert(*id, (tss, slice.clients[id].clone()));
             }

@@ -8,6 +8,8 @@ use super::turns::Turns;
 use crate::terms::{Background, Bell, chain};
 use diesel::prelude::*;
 use std::fmt;
+use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,11 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// Pages from which on the log is begun anew, for which writers wait until the last of it is in the file. A
 /// larger log would slow down readers and the start after a crash.
 const LOG_PAGES_MAX: i64 = 16_384;
+
+/// Pages that may be left for the time in which writers wait. What has come while the others were merged and taken by the
+/// disk is merged beside the writers in its turn, so that less is left each time; but not for ever.
+const PAGES_LEFT: i64 = 256;
+const ROUNDS_MAX: u32 = 8;
 
 const MERGE: &str = "merge its write-ahead log";
 
@@ -67,13 +74,13 @@ impl Drop for Checkpoints {
 }
 
 fn run(manager: &Manager, turns: &Turns, bell: &Bell) {
-    let mut kept = None;
+    let mut tools = Tools::default();
     let mut is_failing = false;
     while bell.wait(IDLE) {
-        match merge_when_due(&mut kept, manager, turns, bell) {
+        match merge_when_due(&mut tools, manager, turns, bell) {
             Ok(()) => is_failing = false,
             Err(error) => {
-                kept = None;
+                tools.connection = None;
                 // Meanwhile the log grows, and from some size on commits merge it themselves: nothing is lost
                 // but speed.
                 if !std::mem::replace(&mut is_failing, true) {
@@ -86,9 +93,18 @@ fn run(manager: &Manager, turns: &Turns, bell: &Bell) {
     }
 }
 
+/// What it works with.
+#[derive(Default)]
+struct Tools {
+    connection: Option<SqliteConnection>,
+    /// The database, opened beside SQLite. Never closed: to close a file takes the locks of all this process away that
+    /// SQLite has on it.
+    file: Option<ManuallyDrop<File>>,
+}
+
 /// Merges what was written, once that is much or has waited for long.
 fn merge_when_due(
-    kept: &mut Option<SqliteConnection>,
+    tools: &mut Tools,
     manager: &Manager,
     turns: &Turns,
     bell: &Bell,
@@ -98,30 +114,47 @@ fn merge_when_due(
             return Ok(());
         }
         turns.check_file()?;
-        let connection = match kept {
+        let connection = match &mut tools.connection {
             Some(connection) => connection,
-            None => kept.insert(open(manager)?),
+            None => tools.connection.insert(open(manager)?),
         };
         let grown = sqlite::log_pages(connection).map_err(unavailable(MERGE))?;
         if grown >= LOG_PAGES_MERGED {
             break;
         }
     }
-    match kept {
-        Some(connection) => checkpoint(connection, turns),
+    turns.check_file()?;
+    match &mut tools.connection {
+        Some(connection) => merge(connection, &mut tools.file, turns).map_err(unavailable(MERGE)),
         None => Ok(()),
     }
 }
 
-fn checkpoint(connection: &mut SqliteConnection, turns: &Turns) -> Result<(), LedgerError> {
-    turns.check_file()?;
-    let pages = sqlite::checkpoint_beside(connection).map_err(unavailable(MERGE))?;
-    if pages > LOG_PAGES_MAX {
-        // Most of it is done, so the others do not wait for long.
-        let _writer = turns.keep_writers_out();
-        sqlite::checkpoint_whole(connection).map_err(unavailable(MERGE))?;
+/// Merges the log beside the commits, and begins it anew where it has become long.
+fn merge(
+    connection: &mut SqliteConnection,
+    file: &mut Option<ManuallyDrop<File>>,
+    turns: &Turns,
+) -> QueryResult<()> {
+    if sqlite::checkpoint_beside(connection)? <= LOG_PAGES_MAX {
+        return Ok(());
     }
-    Ok(())
+    for _ in 0..ROUNDS_MAX {
+        // SQLite itself has the disk take the pages only once nobody has written since, and that is while we keep
+        // writers out. If this fails, it is what they wait for; SQLite does it anyway.
+        if file.is_none() {
+            *file = turns.open_file().ok().map(ManuallyDrop::new);
+        }
+        if let Some(file) = file {
+            drop(file.sync_data());
+        }
+        if sqlite::log_pages(connection)? <= PAGES_LEFT {
+            break;
+        }
+        sqlite::checkpoint_beside(connection)?;
+    }
+    let _writer = turns.keep_writers_out();
+    sqlite::checkpoint_whole(connection).map(drop)
 }
 
 fn open(manager: &Manager) -> Result<SqliteConnection, LedgerError> {
@@ -133,5 +166,51 @@ fn open(manager: &Manager) -> Result<SqliteConnection, LedgerError> {
         EitherConnection::Postgres(_) => Err(LedgerError::Unsafe(
             "PostgreSQL makes its checkpoints itself".to_owned(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::turns::OpenFile;
+    use super::*;
+    use diesel::connection::SimpleConnection as _;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::path::Path;
+
+    /// Locks that this process has on the file, as the system sees them.
+    fn locks(path: &Path) -> usize {
+        let (process, file) = (std::process::id(), std::fs::metadata(path).unwrap().ino());
+        let all = std::fs::read_to_string("/proc/locks").unwrap();
+        let is_ours = |line: &&str| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let is_of = |word: &str| word.ends_with(&format!(":{file}"));
+            words.contains(&process.to_string().as_str()) && words.iter().any(|word| is_of(word))
+        };
+        all.lines().filter(is_ours).count()
+    }
+
+    #[test]
+    fn a_long_log_begins_anew_and_sqlite_keeps_its_locks() {
+        const FILL: &str = "CREATE TABLE filling (page BLOB); \
+            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 18) \
+            INSERT INTO filling SELECT zeroblob(4000000) FROM n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("siegel.db");
+        File::create_new(&path).unwrap();
+        let turns = Turns::new(OpenFile::at(&path).unwrap());
+        let mut writer = sqlite::connect(&path).unwrap();
+        let mut connection = sqlite::connect(&path).unwrap();
+        writer.batch_execute(FILL).unwrap();
+        assert!(sqlite::log_pages(&mut connection).unwrap() > LOG_PAGES_MAX);
+        let before = locks(&path);
+        assert!(before > 0);
+        let mut file = None;
+        merge(&mut connection, &mut file, &turns).unwrap();
+        assert!(file.take().is_some(), "it was taken by the disk first");
+        assert_eq!(before, locks(&path));
+        writer
+            .batch_execute("INSERT INTO filling VALUES (1)")
+            .unwrap();
+        assert!(sqlite::checkpoint_beside(&mut connection).unwrap() < PAGES_LEFT);
     }
 }

@@ -6,7 +6,7 @@ use super::connection::unavailable;
 use crate::sma::Needs;
 use crate::terms::{Bell, ClientId, TssId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::metadata;
+use std::fs::{File, metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -79,6 +79,11 @@ impl Turns {
     /// As [`OpenFile::check`].
     pub fn check_file(&self) -> Result<(), LedgerError> {
         self.file.check()
+    }
+
+    /// The database file, opened once more. Whoever closes it takes SQLite's locks away from this whole process.
+    pub fn open_file(&self) -> io::Result<File> {
+        File::open(&self.file.path)
     }
 
     /// Rings when somebody writes.

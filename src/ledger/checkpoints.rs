@@ -176,6 +176,7 @@ mod tests {
     use diesel::connection::SimpleConnection as _;
     use std::os::unix::fs::MetadataExt as _;
     use std::path::Path;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     /// Locks that this process has on the file, as the system sees them.
     fn locks(path: &Path) -> usize {
@@ -189,11 +190,13 @@ mod tests {
         all.lines().filter(is_ours).count()
     }
 
+    /// More than [`LOG_PAGES_MAX`].
+    const FILL: &str = "CREATE TABLE filling (page BLOB); \
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 18) \
+        INSERT INTO filling SELECT zeroblob(4000000) FROM n";
+
     #[test]
-    fn a_long_log_begins_anew_and_sqlite_keeps_its_locks() {
-        const FILL: &str = "CREATE TABLE filling (page BLOB); \
-            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 18) \
-            INSERT INTO filling SELECT zeroblob(4000000) FROM n";
+    fn a_long_log_begins_anew_beside_a_writer_and_sqlite_keeps_its_locks() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("siegel.db");
         File::create_new(&path).unwrap();
@@ -201,16 +204,30 @@ mod tests {
         let mut writer = sqlite::connect(&path).unwrap();
         let mut connection = sqlite::connect(&path).unwrap();
         writer.batch_execute(FILL).unwrap();
-        assert!(sqlite::log_pages(&mut connection).unwrap() > LOG_PAGES_MAX);
         let before = locks(&path);
         assert!(before > 0);
         let mut file = None;
-        merge(&mut connection, &mut file, &turns).unwrap();
-        assert!(file.take().is_some(), "it was taken by the disk first");
+        let (is_over, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Acquire) {
+                    let _turn = turns.take_writer();
+                    let write = "INSERT INTO filling VALUES (zeroblob(100))";
+                    writer.batch_execute(write).unwrap();
+                    written.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+            while written.load(Ordering::Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            let merged = merge(&mut connection, &mut file, &turns);
+            is_over.store(true, Ordering::Release);
+            merged.unwrap();
+        });
+        assert!(file.take().is_some(), "the disk has taken it before");
         assert_eq!(before, locks(&path));
-        writer
-            .batch_execute("INSERT INTO filling VALUES (1)")
-            .unwrap();
-        assert!(sqlite::checkpoint_beside(&mut connection).unwrap() < PAGES_LEFT);
+        // Whoever writes next writes to the beginning of the log, if that is merged.
+        let pages = sqlite::checkpoint_beside(&mut connection).unwrap();
+        assert!(pages < LOG_PAGES_MAX, "{pages}");
     }
 }

@@ -9,6 +9,7 @@ use crate::terms::{Background, Bell, chain};
 use diesel::prelude::*;
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,10 +31,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// larger log would slow down readers and the start after a crash.
 const LOG_PAGES_MAX: i64 = 16_384;
 
-/// Pages that may be left for the time in which writers wait. What has come while the others were merged and taken by the
-/// disk is merged beside the writers in its turn, so that less is left each time; but not for ever.
+/// Pages that may be left for the time in which writers wait.
 const PAGES_LEFT: i64 = 256;
-const ROUNDS_MAX: u32 = 8;
 
 const MERGE: &str = "merge its write-ahead log";
 
@@ -79,7 +78,8 @@ fn run(manager: &Manager, turns: &Turns, bell: &Bell) {
     while bell.wait(IDLE) {
         match merge_when_due(&mut tools, manager, turns, bell) {
             Ok(()) => is_failing = false,
-            Err(error) => {
+            Err(Failure::NotTaken(error)) => end_at_once(&error),
+            Err(Failure::NotMerged(error)) => {
                 tools.connection = None;
                 // Meanwhile the log grows, and from some size on commits merge it themselves: nothing is lost
                 // but speed.
@@ -93,12 +93,32 @@ fn run(manager: &Manager, turns: &Turns, bell: &Bell) {
     }
 }
 
+/// Why the log was not merged.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// All is as it was.
+    #[error(transparent)]
+    NotMerged(#[from] LedgerError),
+    /// Pages that count as merged may be lost, and nobody would write them again: the system takes them for written.
+    #[error("the disk has not taken what was merged from the write-ahead log of the ledger")]
+    NotTaken(#[source] io::Error),
+}
+
+/// The log still has everything, and whoever opens it after the end of this process reads and merges all of it. A
+/// connection that is closed, or that goes on, would believe that it need not.
+fn end_at_once(error: &io::Error) -> ! {
+    tracing::error!(
+        %error,
+        "the disk has not taken what was merged from the write-ahead log of the ledger; the server ends, and the next \
+         start reads the whole log: {error}"
+    );
+    std::process::abort()
+}
+
 /// What it works with.
 #[derive(Default)]
 struct Tools {
     connection: Option<SqliteConnection>,
-    /// The database, opened beside SQLite. Never closed: to close a file takes the locks of all this process away that
-    /// SQLite has on it.
     file: Option<ManuallyDrop<File>>,
 }
 
@@ -108,15 +128,16 @@ fn merge_when_due(
     manager: &Manager,
     turns: &Turns,
     bell: &Bell,
-) -> Result<(), LedgerError> {
+) -> Result<(), Failure> {
+    let Tools { connection, file } = tools;
     for _ in 0..LOOKS_MAX {
         if !bell.rest(PAUSE) {
             return Ok(());
         }
         turns.check_file()?;
-        let connection = match &mut tools.connection {
+        let connection = match connection {
             Some(connection) => connection,
-            None => tools.connection.insert(open(manager)?),
+            None => connection.insert(open(manager)?),
         };
         let grown = sqlite::log_pages(connection).map_err(unavailable(MERGE))?;
         if grown >= LOG_PAGES_MERGED {
@@ -124,37 +145,52 @@ fn merge_when_due(
         }
     }
     turns.check_file()?;
-    match &mut tools.connection {
-        Some(connection) => merge(connection, &mut tools.file, turns).map_err(unavailable(MERGE)),
-        None => Ok(()),
-    }
+    let Some(connection) = connection else {
+        return Ok(());
+    };
+    let file = match file {
+        Some(file) => file,
+        None => file.insert(turns.open_file()?),
+    };
+    merge(connection, file, turns)
 }
 
 /// Merges the log beside the commits, and begins it anew where it has become long.
-fn merge(
-    connection: &mut SqliteConnection,
-    file: &mut Option<ManuallyDrop<File>>,
-    turns: &Turns,
-) -> QueryResult<()> {
-    if sqlite::checkpoint_beside(connection)? <= LOG_PAGES_MAX {
+fn merge(connection: &mut SqliteConnection, file: &File, turns: &Turns) -> Result<(), Failure> {
+    let merged = try_merge(connection, file, turns);
+    if let Err(Failure::NotMerged(_)) = &merged {
+        // SQLite does not tell what has failed. If it was the disk, our own file knows of it, too.
+        take(file)?;
+    }
+    merged
+}
+
+fn try_merge(connection: &mut SqliteConnection, file: &File, turns: &Turns) -> Result<(), Failure> {
+    let pages = sqlite::checkpoint_beside(connection).map_err(unavailable(MERGE))?;
+    if pages <= LOG_PAGES_MAX {
         return Ok(());
     }
-    for _ in 0..ROUNDS_MAX {
-        // SQLite itself has the disk take the pages only once nobody has written since, and that is while we keep
-        // writers out. If this fails, it is what they wait for; SQLite does it anyway.
-        if file.is_none() {
-            *file = turns.open_file().ok().map(ManuallyDrop::new);
-        }
-        if let Some(file) = file {
-            drop(file.sync_data());
-        }
-        if sqlite::log_pages(connection)? <= PAGES_LEFT {
+    // Under load SQLite itself has the disk take the pages only while writers are kept out. What they would wait for
+    // is done before; what has come meanwhile is merged in its turn, and each time that is less.
+    let mut before = pages;
+    loop {
+        take(file)?;
+        let left = sqlite::log_pages(connection).map_err(unavailable(MERGE))?;
+        if left <= PAGES_LEFT || left >= before {
             break;
         }
-        sqlite::checkpoint_beside(connection)?;
+        before = left;
+        sqlite::checkpoint_beside(connection).map_err(unavailable(MERGE))?;
     }
     let _writer = turns.keep_writers_out();
-    sqlite::checkpoint_whole(connection).map(drop)
+    let whole = sqlite::checkpoint_whole(connection);
+    whole.map_err(unavailable(MERGE))?;
+    Ok(())
+}
+
+/// Has the disk take all that was written to the file, by whomever.
+fn take(file: &File) -> Result<(), Failure> {
+    file.sync_data().map_err(Failure::NotTaken)
 }
 
 fn open(manager: &Manager) -> Result<SqliteConnection, LedgerError> {
@@ -178,22 +214,74 @@ mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    /// Locks that this process has on the file, as the system sees them.
-    fn locks(path: &Path) -> usize {
+    /// Whether this process has a lock on the file, as the system sees it. Asked more than once, because a line may be
+    /// missed while other locks come and go.
+    fn is_locked(path: &Path) -> bool {
         let (process, file) = (std::process::id(), std::fs::metadata(path).unwrap().ino());
-        let all = std::fs::read_to_string("/proc/locks").unwrap();
-        let is_ours = |line: &&str| {
+        let (process, file) = (process.to_string(), format!(":{file}"));
+        let is_ours = |line: &str| {
             let words: Vec<_> = line.split_whitespace().collect();
-            let is_of = |word: &str| word.ends_with(&format!(":{file}"));
-            words.contains(&process.to_string().as_str()) && words.iter().any(|word| is_of(word))
+            words.contains(&process.as_str()) && words.iter().any(|word| word.ends_with(&file))
         };
-        all.lines().filter(is_ours).count()
+        let look = |_| std::fs::read_to_string("/proc/locks").unwrap();
+        (0..20).map(look).any(|all| all.lines().any(is_ours))
     }
 
     /// More than [`LOG_PAGES_MAX`].
     const FILL: &str = "CREATE TABLE filling (page BLOB); \
         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 18) \
         INSERT INTO filling SELECT zeroblob(4000000) FROM n";
+
+    const PAGE: &str = "INSERT INTO filling VALUES (zeroblob(100))";
+
+    /// As it happens under load.
+    fn merge_beside_a_writer(
+        writer: &mut SqliteConnection,
+        connection: &mut SqliteConnection,
+        turns: &Turns,
+    ) {
+        let file = turns.open_file().unwrap();
+        let (is_over, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Acquire) {
+                    let turn = turns.take_writer();
+                    let outcome = writer.batch_execute(PAGE);
+                    written.fetch_add(1, Ordering::AcqRel);
+                    outcome.unwrap();
+                    drop(turn);
+                    std::thread::yield_now();
+                }
+            });
+            while written.load(Ordering::Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            let merged = merge(connection, &file, turns);
+            is_over.store(true, Ordering::Release);
+            merged.unwrap();
+        });
+    }
+
+    #[test]
+    fn what_the_disk_does_not_take_is_no_reason_to_begin_the_log_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("siegel.db");
+        File::create_new(&path).unwrap();
+        let turns = Turns::new(OpenFile::at(&path).unwrap());
+        let mut writer = sqlite::connect(&path).unwrap();
+        let mut connection = sqlite::connect(&path).unwrap();
+        writer.batch_execute(FILL).unwrap();
+        // Nothing can be taken by a disk there.
+        let nowhere = File::open("/dev/null").unwrap();
+        let merged = merge(&mut connection, &nowhere, &turns);
+        assert!(matches!(merged, Err(Failure::NotTaken(_))), "{merged:?}");
+        // A merge that has failed for a reason of its own is followed by the same question.
+        connection
+            .batch_execute("BEGIN; SELECT * FROM filling LIMIT 1")
+            .unwrap();
+        let merged = merge(&mut connection, &nowhere, &turns);
+        assert!(matches!(merged, Err(Failure::NotTaken(_))), "{merged:?}");
+    }
 
     #[test]
     fn a_long_log_begins_anew_beside_a_writer_and_sqlite_keeps_its_locks() {
@@ -204,29 +292,11 @@ mod tests {
         let mut writer = sqlite::connect(&path).unwrap();
         let mut connection = sqlite::connect(&path).unwrap();
         writer.batch_execute(FILL).unwrap();
-        let before = locks(&path);
-        assert!(before > 0);
-        let mut file = None;
-        let (is_over, written) = (AtomicBool::new(false), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Acquire) {
-                    let _turn = turns.take_writer();
-                    let write = "INSERT INTO filling VALUES (zeroblob(100))";
-                    writer.batch_execute(write).unwrap();
-                    written.fetch_add(1, Ordering::AcqRel);
-                }
-            });
-            while written.load(Ordering::Acquire) == 0 {
-                std::thread::yield_now();
-            }
-            let merged = merge(&mut connection, &mut file, &turns);
-            is_over.store(true, Ordering::Release);
-            merged.unwrap();
-        });
-        assert!(file.take().is_some(), "the disk has taken it before");
-        assert_eq!(before, locks(&path));
+        assert!(is_locked(&path));
+        merge_beside_a_writer(&mut writer, &mut connection, &turns);
+        assert!(is_locked(&path));
         // Whoever writes next writes to the beginning of the log, if that is merged.
+        writer.batch_execute(PAGE).unwrap();
         let pages = sqlite::checkpoint_beside(&mut connection).unwrap();
         assert!(pages < LOG_PAGES_MAX, "{pages}");
     }

@@ -8,6 +8,7 @@ use crate::terms::{Bell, ClientId, TssId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, metadata};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -81,9 +82,9 @@ impl Turns {
         self.file.check()
     }
 
-    /// The database file, opened once more. Whoever closes it takes SQLite's locks away from this whole process.
-    pub fn open_file(&self) -> io::Result<File> {
-        File::open(&self.file.path)
+    /// As [`OpenFile::open`].
+    pub fn open_file(&self) -> Result<ManuallyDrop<File>, LedgerError> {
+        self.file.open()
     }
 
     /// Rings when somebody writes.
@@ -196,6 +197,21 @@ impl OpenFile {
             identity,
             is_gone: AtomicBool::new(false),
         }))
+    }
+
+    /// The file once more, beside SQLite. Never to be closed: that would take away the locks that SQLite has on it in this
+    /// process.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unsafe`] when it is another one by now.
+    pub fn open(&self) -> Result<ManuallyDrop<File>, LedgerError> {
+        let file = File::open(&self.path).map_err(unavailable(LOOK))?;
+        let file = ManuallyDrop::new(file);
+        let found = file.metadata().map_err(unavailable(LOOK))?;
+        if (found.dev(), found.ino()) != self.identity {
+            return Err(file_changed(&self.path));
+        }
+        Ok(file)
     }
 
     /// Device and number of the file at this place; `None` when there is none.

@@ -183,8 +183,7 @@ fn try_merge(connection: &mut SqliteConnection, file: &File, turns: &Turns) -> R
         sqlite::checkpoint_beside(connection).map_err(unavailable(MERGE))?;
     }
     let _writer = turns.keep_writers_out();
-    let whole = sqlite::checkpoint_whole(connection);
-    whole.map_err(unavailable(MERGE))?;
+    sqlite::checkpoint_whole(connection).map_err(unavailable(MERGE))?;
     Ok(())
 }
 
@@ -211,8 +210,9 @@ mod tests {
     use super::*;
     use diesel::connection::SimpleConnection as _;
     use std::os::unix::fs::MetadataExt as _;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use tempfile::TempDir;
 
     /// Whether this process has a lock on the file, as the system sees it. Asked more than once, because a line may be
     /// missed while other locks come and go.
@@ -233,6 +233,17 @@ mod tests {
         INSERT INTO filling SELECT zeroblob(4000000) FROM n";
 
     const PAGE: &str = "INSERT INTO filling VALUES (zeroblob(100))";
+
+    /// A database whose log is longer than [`LOG_PAGES_MAX`], one connection that writes, and one that merges.
+    fn long_log(folder: &TempDir) -> (PathBuf, Turns, SqliteConnection, SqliteConnection) {
+        let path = folder.path().join("siegel.db");
+        File::create_new(&path).unwrap();
+        let turns = Turns::new(OpenFile::at(&path).unwrap());
+        let mut writer = sqlite::connect(&path).unwrap();
+        writer.batch_execute(FILL).unwrap();
+        let connection = sqlite::connect(&path).unwrap();
+        (path, turns, writer, connection)
+    }
 
     /// As it happens under load.
     fn merge_beside_a_writer(
@@ -265,12 +276,7 @@ mod tests {
     #[test]
     fn what_the_disk_does_not_take_is_no_reason_to_begin_the_log_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("siegel.db");
-        File::create_new(&path).unwrap();
-        let turns = Turns::new(OpenFile::at(&path).unwrap());
-        let mut writer = sqlite::connect(&path).unwrap();
-        let mut connection = sqlite::connect(&path).unwrap();
-        writer.batch_execute(FILL).unwrap();
+        let (_, turns, _writer, mut connection) = long_log(&folder);
         // Nothing can be taken by a disk there.
         let nowhere = File::open("/dev/null").unwrap();
         let merged = merge(&mut connection, &nowhere, &turns);
@@ -286,12 +292,7 @@ mod tests {
     #[test]
     fn a_long_log_begins_anew_beside_a_writer_and_sqlite_keeps_its_locks() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("siegel.db");
-        File::create_new(&path).unwrap();
-        let turns = Turns::new(OpenFile::at(&path).unwrap());
-        let mut writer = sqlite::connect(&path).unwrap();
-        let mut connection = sqlite::connect(&path).unwrap();
-        writer.batch_execute(FILL).unwrap();
+        let (path, turns, mut writer, mut connection) = long_log(&folder);
         assert!(is_locked(&path));
         merge_beside_a_writer(&mut writer, &mut connection, &turns);
         assert!(is_locked(&path));
